@@ -1,0 +1,81 @@
+package contract
+
+// Names of the workflow.
+const (
+	WorkflowType = "LiveMigration"
+	TaskQueue    = "timeferry"
+	QueryStatus  = "status"
+	// PreflightType is the workflow that only checks.
+	PreflightType = "Preflight"
+)
+
+// Signals, each also an update of the same name that validates and answers.
+const (
+	SignalApproveReboot      = "approve-reboot"
+	SignalApproveHypertables = "approve-hypertables"
+	SignalCutover            = "cutover"
+	SignalPause              = "pause"
+	SignalResume             = "resume"
+	SignalVerify             = "verify"
+	SignalResync             = "resync"
+	SignalAbort              = "abort"
+	SignalRollback           = "rollback"
+	SignalComplete           = "complete"
+)
+
+// SignalSnapshot is how the snapshot's holder tells its workflow of a new epoch. Internal: not for people.
+const SignalSnapshot = "timeferry-snapshot"
+
+// WorkflowID is the workflow's ID for the migration called name.
+func WorkflowID(name string) string { return "timeferry-" + name }
+
+// HostQueue is the task queue of one worker: stream activities run where their spool is.
+func HostQueue(hostID string) string { return TaskQueue + "-host-" + hostID }
+
+// Phase is where a migration stands.
+type Phase string
+
+const (
+	PhasePreflight           Phase = "preflight"
+	PhasePreparingSource     Phase = "preparing-source"
+	PhaseAwaitingReboot      Phase = "awaiting-reboot"
+	PhaseCreatingSlot        Phase = "creating-slot"
+	PhaseMigratingSchema     Phase = "migrating-schema"
+	PhaseAwaitingHypertables Phase = "awaiting-hypertables"
+	PhaseCopying             Phase = "copying"
+	PhaseIndexing            Phase = "indexing"
+	PhaseCatchingUp          Phase = "catching-up"
+	PhaseInSync              Phase = "in-sync"
+	PhaseCuttingOver         Phase = "cutting-over"
+	PhaseCutOver             Phase = "cut-over"
+	PhaseRollingBack         Phase = "rolling-back"
+	PhaseRolledBack          Phase = "rolled-back"
+	PhaseAborting            Phase = "aborting"
+	PhaseAborted             Phase = "aborted"
+	PhaseCompleted           Phase = "completed"
+	PhaseFailed              Phase = "failed"
+)
+
+// Names of objects that a migration makes on the source, all derived from its name so that none can be orphaned.
+
+// SlotName is the logical replication slot's name. PostgreSQL allows only lower-case letters, digits and underscores.
+func SlotName(name string) string { return "timeferry_" + underscored(name) }
+
+// PublicationName is the publication's name.
+func PublicationName(name string) string { return "timeferry_" + underscored(name) }
+
+// LedgerSchema is the schema of the bookkeeping on the target.
+const LedgerSchema = "timeferry"
+
+// MarkerPrefix marks our own messages in the source's WAL.
+const MarkerPrefix = "timeferry"
+
+func underscored(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if c == '-' {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,118 @@
+package contract
+
+import "timeferry/internal/change"
+
+// Inputs and results of the activities. Every input that needs the databases is the Spec itself: after Inspect its source
+// names host and port, and its password reference is one that any worker can resolve.
+
+// Inspection is what RDS says about the source.
+type Inspection struct {
+	Instance        string   `json:"instance"`
+	Status          string   `json:"status"`
+	Engine          string   `json:"engine"`
+	EngineVersion   string   `json:"engineVersion"`
+	Host            string   `json:"host"`
+	Port            int      `json:"port"`
+	ParameterGroup  string   `json:"parameterGroup"`
+	ApplyStatus     string   `json:"applyStatus"`
+	VPC             string   `json:"vpc,omitempty"`
+	SecurityGroups  []string `json:"securityGroups,omitempty"`
+	MasterUser      string   `json:"masterUser"`
+	MasterSecretARN string   `json:"masterSecretArn,omitempty"`
+	Pending         []string `json:"pending,omitempty"`
+}
+
+// PreflightInput asks for the checks. CanReboot says that wal_level may still be changed by a reboot.
+type PreflightInput struct {
+	Spec      Spec `json:"spec"`
+	CanReboot bool `json:"canReboot"`
+}
+
+// PreflightResult is what the checks found.
+type PreflightResult struct {
+	Problems      []Problem `json:"problems"`
+	SourceVersion string    `json:"sourceVersion"`
+	TargetVersion string    `json:"targetVersion"`
+	WALLevel      string    `json:"walLevel"`
+	Tables        int       `json:"tables"`
+	Bytes         int64     `json:"bytes"`
+}
+
+// ParameterPlan is what has to be done to the instance's parameters.
+type ParameterPlan struct {
+	Group       string            `json:"group"`
+	Previous    string            `json:"previous"`
+	Changes     []ParameterChange `json:"changes,omitempty"`
+	NeedsAttach bool              `json:"needsAttach"`
+	NeedsReboot bool              `json:"needsReboot"`
+}
+
+// ParameterInput carries the plan to the activities that carry it out.
+type ParameterInput struct {
+	Spec Spec          `json:"spec"`
+	Plan ParameterPlan `json:"plan"`
+}
+
+// SnapshotHeld is the payload of SignalSnapshot.
+type SnapshotHeld struct {
+	Epoch           int        `json:"epoch"`
+	Slot            string     `json:"slot"`
+	ConsistentPoint change.LSN `json:"consistentPoint"`
+}
+
+// HostClaim names the worker that will own the spool.
+type HostClaim struct {
+	HostID string `json:"hostId"`
+}
+
+// RolesResult is what became of the roles.
+type RolesResult struct {
+	Created         []string  `json:"created"`
+	WithoutPassword []string  `json:"withoutPassword"`
+	Problems        []Problem `json:"problems"`
+}
+
+// LagInput asks to watch the stream.
+type LagInput struct {
+	Spec Spec `json:"spec"`
+	// UntilInSync ends the watch when the lag is at most cutover.maxLag; Seconds ends it in any case.
+	UntilInSync bool  `json:"untilInSync"`
+	Seconds     int64 `json:"seconds"`
+}
+
+// FenceResult says what the fence did.
+type FenceResult struct {
+	Ended  int      `json:"ended"`
+	Spared []string `json:"spared,omitempty"` // sessions that only a superuser could end
+}
+
+// DrainInput asks to wait until everything up to LSN is applied and durable on the target.
+type DrainInput struct {
+	Spec Spec       `json:"spec"`
+	LSN  change.LSN `json:"lsn"`
+}
+
+// CompareInput asks for a comparison; Run names it in the ledger.
+type CompareInput struct {
+	Spec   Spec   `json:"spec"`
+	Run    string `json:"run"`
+	Method string `json:"method"`
+}
+
+// UndoInput asks to undo what the migration did.
+type UndoInput struct {
+	Spec       Spec `json:"spec"`
+	KeepTarget bool `json:"keepTarget"`
+}
+
+// UndoResult lists what could not be undone, and why.
+type UndoResult struct {
+	Left []string `json:"left"`
+}
+
+// Beat is what a long activity tells with its heartbeats. Only the fields that it knows are set.
+type Beat struct {
+	Message     string             `json:"message,omitempty"`
+	Copy        *CopyStatus        `json:"copy,omitempty"`
+	Replication *ReplicationStatus `json:"replication,omitempty"`
+}
