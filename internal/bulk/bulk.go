@@ -1,0 +1,140 @@
+package bulk
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"timeferry/internal/pgkit"
+	"timeferry/internal/target/ledger"
+)
+
+// Options of a copy. Log may be nil.
+type Options struct {
+	Source, Target pgkit.Endpoint
+	// ReplicaRole says that the target's user may set session_replication_role: no trigger fires, no foreign key is checked.
+	ReplicaRole bool
+	Log         *slog.Logger
+}
+
+// Progress of one stream. Inside a part, Rows is what has left the source.
+type Progress struct {
+	Part        ledger.Part // being copied, or just done
+	Rows, Bytes int64       // of this part
+	PartsDone   int64       // by this call of CopyParts, likewise the totals
+	TotalRows   int64
+	TotalBytes  int64
+}
+
+// progressEvery is how often a part in work is reported.
+const progressEvery = 500 * time.Millisecond
+
+// CopyParts is one stream of the copy: it claims part after part and copies each in one target transaction, until no part
+// is free. Other streams, in this process or any other, may run at the same time; what they are still copying is not
+// waited for (see Remaining). It returns how many parts it copied. onProgress may be nil; its calls do not overlap.
+// The fault CodeSnapshotLost means that a new epoch must begin before the next call; so does CodeTableRewritten.
+func CopyParts(ctx context.Context, o Options, onProgress func(Progress)) (done int, err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if onProgress == nil {
+		onProgress = func(Progress) {}
+	}
+	s, err := openStream(ctx, o, onProgress)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { s.close(ctx) }()
+	for {
+		copied, err := s.copyNext(ctx)
+		if err != nil {
+			if ctx.Err() != nil { // whatever else was said about it, this is why
+				err = fmt.Errorf("copy parts: %w", ctx.Err())
+			}
+			return int(s.progress.PartsDone), err
+		}
+		if !copied {
+			break
+		}
+	}
+	if _, err := ledger.CompleteTables(ctx, s.target); err != nil {
+		return int(s.progress.PartsDone), fmt.Errorf("mark complete tables: %w", err)
+	}
+	return int(s.progress.PartsDone), nil
+}
+
+// Remaining counts what is left to copy, parts that some stream is copying now included. CopyParts must be called again
+// while it is not zero: a stream may have died with a part, or between a part and its table's mark.
+func Remaining(ctx context.Context, q pgkit.Querier) (open int, err error) {
+	return ledger.Unfinished(ctx, q)
+}
+
+// stream has one session on either side. They are used by one part at a time.
+type stream struct {
+	o              Options
+	source, target *pgx.Conn
+	scout          *pgx.Conn // second session on the target, for makeChunks; nil until needed
+	buffers        chan []byte
+	onProgress     func(Progress)
+	progress       Progress
+}
+
+func openStream(ctx context.Context, o Options, onProgress func(Progress)) (*stream, error) {
+	s := &stream{o: o, onProgress: onProgress, buffers: newBuffers()}
+	var err error
+	if s.source, err = dialWith(ctx, o.Source, sourceSettings); err != nil {
+		return nil, err
+	}
+	if s.target, err = s.dialTarget(ctx); err != nil {
+		s.close(ctx)
+		return nil, err
+	}
+	return s, nil
+}
+
+// The two sides must speak the same encoding whatever their databases have. Without row_security=off, rows that a policy
+// hides would silently be missing; with it, reading such a table fails.
+const (
+	sourceSettings = "SET client_encoding = 'UTF8'; SET row_security = off"
+	// The source's snapshot may go when all is copied: what is committed must be durable.
+	targetSettings      = sourceSettings + "; SET synchronous_commit = on"
+	replicaRoleSettings = targetSettings + "; SET session_replication_role = replica"
+)
+
+func (s *stream) dialTarget(ctx context.Context) (*pgx.Conn, error) {
+	settings := targetSettings
+	if s.o.ReplicaRole {
+		settings = replicaRoleSettings
+	}
+	return dialWith(ctx, s.o.Target, settings)
+}
+
+func dialWith(ctx context.Context, e pgkit.Endpoint, settings string) (*pgx.Conn, error) {
+	conn, err := pgkit.Dial(ctx, e, "copy")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, settings); err != nil {
+		closeQuietly(ctx, conn)
+		return nil, fmt.Errorf("prepare session on %s: %w", e, err)
+	}
+	return conn, nil
+}
+
+func (s *stream) close(ctx context.Context) {
+	for _, conn := range []*pgx.Conn{s.scout, s.target, s.source} {
+		if conn != nil {
+			closeQuietly(ctx, conn)
+		}
+	}
+}
+
+// closeQuietly ends a session whose work is committed or to be rolled back, so that its error says nothing.
+func closeQuietly(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}

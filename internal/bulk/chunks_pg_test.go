@@ -1,0 +1,75 @@
+package bulk_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"timeferry/internal/bulk"
+)
+
+// A part that creates chunks keeps all others from creating any until it commits. So they are created ahead, and while a
+// part is copied nobody holds that lock.
+func TestPartsOfHypertableDoNotWaitForEachOther(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t, "copy_chunks")
+	ddl := "CREATE TABLE metrics (id bigint GENERATED ALWAYS AS IDENTITY, ts timestamptz NOT NULL, device int NOT NULL, v float8, doubled float8 GENERATED ALWAYS AS (v * 2) STORED);"
+	f.execBoth(t, ddl)
+	f.execTarget(t, `SELECT create_hypertable('metrics', 'ts', partitioning_column => 'device', number_partitions => 2, chunk_time_interval => interval '1 day', create_default_indexes => false)`)
+	f.execSource(t, `INSERT INTO metrics (ts, device, v) SELECT timestamptz '2024-01-01' + g * interval '10 seconds', g % 20, g FROM generate_series(1, 300000) g`)
+	f.planTables(t, 8_000_000)
+	f.beginEpoch(t)
+
+	watch := f.dst.Conn(t)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := bulk.CopyParts(ctx, f.options(), nil)
+		ended <- err
+	}()
+	copying, locked, running := 0, 0, true
+	for running {
+		select {
+		case err := <-ended:
+			require.NoError(t, err)
+			running = false
+		default:
+			var c, l int
+			require.NoError(t, watch.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.granted
+				AND l.relation = 'metrics'::regclass AND l.mode = 'ShareUpdateExclusiveLock'))
+				FROM pg_stat_activity a WHERE a.application_name = 'timeferry copy' AND a.state = 'active' AND a.query LIKE 'COPY "public"."metrics"%'`).Scan(&c, &l))
+			copying += c
+			locked += l
+		}
+	}
+	require.Positive(t, copying, "the COPY was seen")
+	require.Zero(t, locked)
+	f.requireNothingLeft(t)
+	f.requireSame(t, "*", "metrics")
+}
+
+// With the lock held by somebody else for long, the part goes on without: nothing but speed depends on it.
+func TestCopyGoesOnWithoutChunksAhead(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t, "copy_chunks_locked")
+	f.execBoth(t, "CREATE TABLE metrics (ts timestamptz NOT NULL, v int)")
+	f.execTarget(t, "SELECT create_hypertable('metrics', 'ts')")
+	f.execSource(t, "INSERT INTO metrics SELECT timestamptz '2024-01-01' + g * interval '1 hour', g FROM generate_series(1, 1000) g")
+	f.planTables(t, 1<<30)
+	f.beginEpoch(t)
+	creator, watch := f.dst.Conn(t), f.dst.Conn(t)
+	mustExec(t, creator, "BEGIN; LOCK TABLE metrics IN SHARE UPDATE EXCLUSIVE MODE")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := bulk.CopyParts(ctx, f.options(), nil)
+		ended <- err
+	}()
+	eventually(t, "COPY itself waits for the lock", func() bool {
+		var n int
+		require.NoError(t, watch.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'timeferry copy' AND wait_event_type = 'Lock' AND query LIKE 'COPY "public"."metrics"%'`).Scan(&n))
+		return n > 0
+	})
+	mustExec(t, creator, "COMMIT")
+	require.NoError(t, <-ended)
+	f.requireSame(t, "*", "metrics")
+}

@@ -1,0 +1,102 @@
+package bulk_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"timeferry/internal/bulk"
+	"timeferry/internal/fault"
+)
+
+func TestCopyErrorsNameTheTableAndNoValue(t *testing.T) {
+	const secret = "4711-secret"
+	for _, c := range []struct {
+		name, source, target string
+		class                fault.Class
+		contains             string
+	}{
+		{"longer binary number", "CREATE TABLE t (id int, v int8); INSERT INTO t VALUES (1, 4711)", "CREATE TABLE t (id int, v int4)", fault.Operator, `column "v"`},
+		{"text as number", "CREATE TABLE t (v text, m mood[]); INSERT INTO t VALUES ('" + secret + "', '{ok}')", "CREATE TABLE t (v int, m mood[])", fault.Operator, `column "v"`},
+		{"value refused by a check", "CREATE TABLE t (v text); INSERT INTO t VALUES ('" + secret + "')", "CREATE TABLE t (v text CHECK (v = 'x'))", fault.Operator, "check constraint"},
+		{"unknown enum label", "CREATE TABLE t (e mood); INSERT INTO t VALUES ('" + secret + "')", "CREATE TYPE less AS ENUM ('x'); CREATE TABLE t (e less)", fault.Operator, "SQLSTATE 22P02"},
+		{"missing column", "CREATE TABLE t (a int, b int)", "CREATE TABLE t (a int)", fault.Operator, `column "b"`},
+		{"missing table", "CREATE TABLE t (a int)", "", fault.Operator, "SQLSTATE 42P01"},
+		{"fewer columns taken", "CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, '" + secret + "')", "CREATE TABLE t (a int, b text NOT NULL, c int NOT NULL)", fault.Operator, "not-null"},
+		{"duplicate", "CREATE TABLE t (v text); INSERT INTO t VALUES ('" + secret + "'), ('" + secret + "')", "CREATE TABLE t (v text PRIMARY KEY)", fault.Integrity, "unique constraint"},
+		{"trigger's own words", "CREATE TABLE t (v text); INSERT INTO t VALUES ('" + secret + "')",
+			`CREATE TABLE t (v text); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no %', NEW.v; END $$;
+			CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE t ENABLE ALWAYS TRIGGER f`, fault.Operator, "SQLSTATE P0001"},
+		{"trigger leaves rows out", "CREATE TABLE t (v int); INSERT INTO t VALUES (1), (2), (3)",
+			`CREATE TABLE t (v int); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.v = 2 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+			CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE t ENABLE ALWAYS TRIGGER f`, fault.Integrity, "sent 3 rows, the target took 2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, "copy_errors")
+			f.execBoth(t, "CREATE TYPE mood AS ENUM ('ok', '"+secret+"')")
+			f.execSource(t, c.source)
+			f.execTarget(t, c.target)
+			f.planTables(t, 1<<30)
+			// An epoch's beginning would find the missing table first.
+			f.execTarget(t, "CREATE TABLE IF NOT EXISTS t (missing int)")
+			f.beginEpoch(t)
+			f.execTarget(t, "DO $$ BEGIN IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'missing') THEN DROP TABLE t; END IF; END $$")
+			done, err := bulk.CopyParts(context.Background(), f.options(), nil)
+			require.Zero(t, done)
+			e := requireFault(t, err, c.class, bulk.CodeCopyFailed)
+			require.Equal(t, "public.t", e.Subject)
+			require.NotEmpty(t, e.Hint)
+			require.ErrorContains(t, err, c.contains)
+			require.NotContains(t, err.Error(), "4711")
+		})
+	}
+}
+
+func TestCopyReportsTheSourcesError(t *testing.T) {
+	f := newFixture(t, "copy_source_error")
+	f.execBoth(t, "CREATE TABLE t (id int); CREATE TABLE hidden (id int)")
+	f.src.Exec(t, "INSERT INTO hidden VALUES (1); ALTER TABLE hidden OWNER TO postgres; GRANT SELECT ON hidden TO shopmaster; ALTER TABLE hidden ENABLE ROW LEVEL SECURITY")
+	f.planTables(t, 1<<30)
+	f.beginEpoch(t)
+	_, err := bulk.CopyParts(context.Background(), f.options(), nil)
+	e := requireFault(t, err, fault.Operator, bulk.CodeCopyFailed)
+	require.Equal(t, "public.hidden", e.Subject)
+	require.ErrorContains(t, err, "source: ")
+	require.ErrorContains(t, err, "row-level security")
+}
+
+// Rows that moved to other blocks since the snapshot would be missed or copied twice by block ranges.
+func TestCopyRefusesRewrittenTable(t *testing.T) {
+	f := newFixture(t, "copy_rewritten")
+	f.execBoth(t, "CREATE TABLE t (id int, v text); CREATE TABLE one (id int)")
+	f.execSource(t, "INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g; DELETE FROM t WHERE id % 2 = 0; INSERT INTO one VALUES (1)")
+	f.planTables(t, 500_000)
+	f.beginEpoch(t)
+	f.execSource(t, "VACUUM FULL t")
+	f.execSource(t, "VACUUM FULL one")
+	done, err := bulk.CopyParts(context.Background(), f.options(), nil)
+	require.Zero(t, done)
+	require.ErrorContains(t, err, "public.t")
+	requireFault(t, err, fault.Transient, bulk.CodeTableRewritten)
+	f.hold.end()
+	require.NoError(t, <-f.hold.done)
+	f.beginEpoch(t)
+	f.copyAll(t)
+	f.requireSame(t, "*", "t", "one")
+}
+
+func TestCopyWithoutReplicaRole(t *testing.T) {
+	f := newFixture(t, "copy_no_role")
+	f.execBoth(t, "CREATE TABLE t (id int); CREATE TABLE m (ts timestamptz NOT NULL)")
+	f.execTarget(t, "SELECT create_hypertable('m', 'ts')")
+	f.execSource(t, "INSERT INTO t SELECT generate_series(1, 100); INSERT INTO m SELECT timestamptz '2024-01-01' + g * interval '1 hour' FROM generate_series(1, 1000) g")
+	f.planTables(t, 1<<30)
+	f.beginEpoch(t)
+	o := f.options()
+	o.ReplicaRole = false
+	done, err := bulk.CopyParts(context.Background(), o, nil)
+	require.NoError(t, err)
+	require.Equal(t, 2, done)
+	f.requireSame(t, "*", "t", "m")
+}

@@ -1,0 +1,78 @@
+// Package config turns references into what they refer to: passwords from the environment, files and Secrets Manager.
+//
+// In: contract's endpoint and secret references. Out: pgkit.Endpoint, which holds the password.
+// Invariants: a secret is never part of an error.
+//
+// Not here: business decisions.
+package config
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+
+	"timeferry/internal/contract"
+	"timeferry/internal/fault"
+	"timeferry/internal/pgkit"
+)
+
+// SecretReader fetches a Secrets Manager secret's text. source/rdsctl has the real one.
+type SecretReader interface {
+	Secret(ctx context.Context, arn string) (string, error)
+}
+
+// Resolve makes the endpoint ready to dial. reader may be nil when no secretArn is used. The references rdsManaged and iam
+// must have been turned into a secretArn or a token by the caller, who knows the instance.
+func Resolve(ctx context.Context, e contract.Endpoint, reader SecretReader) (pgkit.Endpoint, error) {
+	password, err := readPassword(ctx, e, reader)
+	if err != nil {
+		return pgkit.Endpoint{}, err
+	}
+	return pgkit.Endpoint{Host: e.Host, Port: e.Port, Database: e.Database, User: e.User, Password: password,
+		SSLMode: e.SSLMode, SSLRootCert: e.SSLRootCert}, nil
+}
+
+func readPassword(ctx context.Context, e contract.Endpoint, reader SecretReader) (string, error) {
+	ref := e.Password
+	switch {
+	case ref.Env != "":
+		value, ok := os.LookupEnv(ref.Env)
+		if !ok {
+			return "", missing(e, "set the environment variable where the worker runs", "environment variable %s is not set", ref.Env)
+		}
+		return value, nil
+	case ref.File != "":
+		content, err := os.ReadFile(ref.File)
+		if err != nil {
+			return "", missing(e, "put the password into this file on the worker's machine, readable by it", "%w", err)
+		}
+		return strings.TrimRight(string(content), "\r\n"), nil
+	case ref.SecretARN != "":
+		if reader == nil {
+			return "", missing(e, "give the worker AWS credentials", "there is no access to Secrets Manager")
+		}
+		text, err := reader.Secret(ctx, ref.SecretARN)
+		if err != nil {
+			return "", err
+		}
+		return PasswordInSecret(text), nil
+	}
+	return "", missing(e, "give one of env, file, secretArn", "the reference cannot be read here")
+}
+
+func missing(e contract.Endpoint, hint, format string, args ...any) error {
+	return fault.New(fault.Operator, "read password for", e.User+"@"+e.Host, hint, format, args...).WithCode("password-unavailable")
+}
+
+// PasswordInSecret takes the password out of a secret: the key "password" of a JSON object, as RDS and the rotation
+// templates write it, or else the whole text.
+func PasswordInSecret(text string) string {
+	var object struct {
+		Password *string `json:"password"`
+	}
+	if json.Unmarshal([]byte(text), &object) == nil && object.Password != nil {
+		return *object.Password
+	}
+	return strings.TrimRight(text, "\r\n")
+}

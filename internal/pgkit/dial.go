@@ -1,0 +1,165 @@
+// Package pgkit opens connections to PostgreSQL and reads its catalogue into shape's values.
+//
+// In: an Endpoint with its password. Out: connections whose sessions are fit for long work, and shape.Table.
+// Invariants: a password never leaves this package in an error or a log.
+//
+// Not here: policy about which side it serves.
+package pgkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"timeferry/internal/fault"
+)
+
+// Endpoint is a database, and how to log in. It holds a secret: never log or serialise it.
+type Endpoint struct {
+	Host        string
+	Port        int
+	Database    string
+	User        string
+	Password    string
+	SSLMode     string // libpq's words; empty means prefer
+	SSLRootCert string // file, for verify-ca and verify-full
+}
+
+// String names the endpoint without its password.
+func (e Endpoint) String() string {
+	return fmt.Sprintf("%s@%s:%d/%s", e.User, e.Host, e.Port, e.Database)
+}
+
+// GoString keeps the password out of %#v too.
+func (e Endpoint) GoString() string { return e.String() }
+
+// ApplicationName is what our sessions are called in pg_stat_activity; the fence spares sessions with this prefix.
+const ApplicationName = "timeferry"
+
+// Dial connects for ordinary SQL. purpose goes into application_name as "timeferry <purpose>". The caller closes the
+// connection. Timeouts that would end long work are switched off for the session, the time zone and date style are fixed,
+// and default_transaction_read_only is off, so that our own fence does not stop us.
+func Dial(ctx context.Context, e Endpoint, purpose string) (*pgx.Conn, error) {
+	config, err := e.config(purpose)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, explainConnect(e, err)
+	}
+	if _, err := conn.Exec(ctx, sessionSettings); err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx)) // the first error is the one that matters
+		return nil, fmt.Errorf("prepare session on %s: %w", e, err)
+	}
+	return conn, nil
+}
+
+// sessionSettings are run on every ordinary connection. transaction_timeout (17) and idle_session_timeout (14) exist only on newer servers.
+// With the keepalives the server gives up a session, and its locks, a minute after our machine vanished, not after two hours.
+const sessionSettings = `SELECT set_config(name, value, false) FROM (VALUES
+	('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+	('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('default_transaction_read_only', 'off'),
+	('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
+	('TimeZone', 'UTC'), ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('extra_float_digits', '3'),
+	('bytea_output', 'hex'), ('standard_conforming_strings', 'on')) s(name, value)
+	JOIN pg_catalog.pg_settings USING (name)`
+
+// DialReplication connects for the replication protocol (replication=database). The caller closes the connection.
+func DialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.PgConn, error) {
+	config, err := e.config(purpose)
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["replication"] = "database"
+	config.RuntimeParams["options"] = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
+	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
+	if err != nil {
+		return nil, explainConnect(e, err)
+	}
+	return conn, nil
+}
+
+func (e Endpoint) config(purpose string) (*pgx.ConnConfig, error) {
+	mode := e.SSLMode
+	if mode == "" {
+		mode = "prefer"
+	}
+	dsn := "sslmode=" + mode
+	if e.SSLRootCert != "" {
+		dsn += " sslrootcert='" + escapeDSN(e.SSLRootCert) + "'"
+	}
+	// Everything that identifies the endpoint is in the string, so that PGHOST and the like cannot change it.
+	dsn += fmt.Sprintf(" host='%s' port=%d dbname='%s' user='%s' target_session_attrs=any",
+		escapeDSN(e.Host), e.Port, escapeDSN(e.Database), escapeDSN(e.User))
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, fault.New(fault.Operator, "connect to", e.String(), "check sslMode and sslRootCert", "bad connection settings").WithCode("bad-endpoint")
+	}
+	config.Password = e.Password
+	config.ConnectTimeout = 15 * time.Second
+	config.RuntimeParams["application_name"] = ApplicationName + " " + purpose
+	config.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 10 * time.Second, Count: 6}}).DialContext
+	return config, nil
+}
+
+func escapeDSN(s string) string {
+	out := make([]byte, 0, len(s))
+	for i := range len(s) {
+		if s[i] == '\'' || s[i] == '\\' {
+			out = append(out, '\\')
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
+}
+
+// Codes of a failed connection.
+const (
+	CodeUnreachable      = "unreachable"
+	CodeWrongCredentials = "wrong-credentials"
+	CodeNoDatabase       = "no-such-database"
+	CodeNotAllowed       = "not-allowed"
+)
+
+// explainConnect says in one sentence why a connection failed and what to do, without repeating anything secret.
+func explainConnect(e Endpoint, err error) error {
+	at := e.String()
+	var pg *pgconn.PgError
+	var dns *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000") && pg.Routine == "ClientAuthentication":
+		return fault.New(fault.Operator, "connect to", at, "allow this address and TLS mode in pg_hba.conf or the security group; RDS for PostgreSQL 15 and later wants sslMode require or better",
+			"the server refuses it: %s", pg.Message).WithCode(CodeNotAllowed)
+	case errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000"):
+		return fault.New(fault.Operator, "connect to", at, "check the user and what the password reference points to",
+			"the server refuses the login: %s", pg.Message).WithCode(CodeWrongCredentials)
+	case errors.As(err, &pg) && pg.Code == "3D000":
+		return fault.New(fault.Operator, "connect to", at, "check the database's name", "%s", pg.Message).WithCode(CodeNoDatabase)
+	case errors.As(err, &pg):
+		return &fault.Error{Class: fault.Classify(pg), Op: "connect to", Subject: at, Err: pg}
+	case errors.As(err, &dns):
+		return fault.New(fault.Transient, "connect to", at, "check the host's name and this machine's name server", "no address found for host %q", dns.Name).WithCode(CodeUnreachable)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("connect to %s: %w", at, context.Canceled)
+	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded), fault.Classify(err) == fault.Transient:
+		return fault.New(fault.Transient, "connect to", at, "check host, port, routing and the security group", "the server does not answer: %s", rootCause(err)).WithCode(CodeUnreachable)
+	}
+	return fault.New(fault.Unknown, "connect to", at, "check sslMode and that the server speaks TLS as asked", "%s", rootCause(err)).WithCode(CodeUnreachable)
+}
+
+func rootCause(err error) string {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err.Error()
+		}
+		err = next
+	}
+}

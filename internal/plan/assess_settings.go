@@ -1,0 +1,112 @@
+package plan
+
+import (
+	"fmt"
+	"strconv"
+
+	"timeferry/internal/contract"
+)
+
+// Codes of the findings about server settings.
+const (
+	CodeWALLevel             = "wal-level"
+	CodeReplicationSlots     = "replication-slots"
+	CodeWALSenders           = "wal-senders"
+	CodeOldSnapshotThreshold = "old-snapshot-threshold"
+	CodeSlotKeepSize         = "slot-wal-keep-size"
+	CodeConnections          = "connections"
+)
+
+// neededSlots are the migration's slot and one temporary slot beside it, for a new snapshot or a verification.
+const neededSlots = 2
+
+// mayReboot is true when Timeferry itself can change static parameters.
+func (f facts) mayReboot() bool { return f.spec.Source.RDS != nil && f.spec.Prepare.Reboot != "never" }
+
+func assessSettings(f facts) []contract.Problem {
+	var found []contract.Problem
+	if level := f.src.Settings["wal_level"]; level != "logical" {
+		found = append(found, f.walLevelProblem(level))
+	}
+	if v, ok := f.src.Settings["old_snapshot_threshold"]; ok && v != "-1" && !f.mayReboot() {
+		found = append(found, warning(CodeOldSnapshotThreshold, objectSource,
+			"old_snapshot_threshold is "+v+": the snapshot of a long copy can become too old to read from",
+			"set old_snapshot_threshold to -1 and restart the server"))
+	}
+	if v, ok := f.src.Settings["max_slot_wal_keep_size"]; ok && v != "-1" {
+		found = append(found, warning(CodeSlotKeepSize, objectSource,
+			"max_slot_wal_keep_size is "+v+": when more WAL than that piles up, the server invalidates the slot and the migration must start over",
+			"set max_slot_wal_keep_size to -1 while the migration runs, if the disk has room"))
+	}
+	return found
+}
+
+func (f facts) walLevelProblem(level string) contract.Problem {
+	message := "wal_level is " + level + ", logical is needed"
+	switch {
+	case f.mayReboot():
+		return info(CodeWALLevel, objectSource, message+": the parameter group is changed and the instance rebooted once (prepare.reboot: "+f.spec.Prepare.Reboot+")", "")
+	case f.spec.Source.RDS != nil:
+		return fatal(CodeWALLevel, objectSource, message+", and prepare.reboot is never",
+			"set rds.logical_replication = 1 in the instance's parameter group and reboot it, or set prepare.reboot to approve")
+	}
+	return fatal(CodeWALLevel, objectSource, message,
+		"run: ALTER SYSTEM SET wal_level = 'logical' and restart the server; if it is on RDS, name the instance under source.rds")
+}
+
+func assessSlots(f facts) []contract.Problem {
+	var found []contract.Problem
+	for _, c := range []struct {
+		code, setting, what string
+		used                int
+	}{
+		{CodeReplicationSlots, "max_replication_slots", "replication slots", f.src.SlotsUsed},
+		{CodeWALSenders, "max_wal_senders", "WAL senders", f.src.SendersUsed},
+	} {
+		limit := f.limit(c.setting)
+		if limit-c.used >= neededSlots {
+			continue
+		}
+		remedy := fmt.Sprintf("raise %s to %d or more and restart the server, or end what uses them", c.setting, c.used+neededSlots)
+		if f.mayReboot() {
+			remedy = fmt.Sprintf("set prepare.parameters.%s to %d or more, or end what uses them", c.setting, c.used+neededSlots)
+		}
+		found = append(found, fatal(c.code, objectSource, fmt.Sprintf("%d of %d %s are in use; %d free ones are needed", c.used, limit, c.what, neededSlots), remedy))
+	}
+	return found
+}
+
+// limit is the setting's number after the parameter group has been changed.
+func (f facts) limit(setting string) int {
+	value := f.src.Settings[setting]
+	if coming, ok := f.spec.Prepare.Parameters[setting]; ok && f.mayReboot() {
+		value = coming
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// assessConnections counts what the copy needs: one connection a table job and side, index jobs on the target, and a few
+// for the slot, the bookkeeping and the verification.
+func assessConnections(f facts) []contract.Problem {
+	const others = 4
+	var found []contract.Problem
+	for _, c := range []struct {
+		object               string
+		limit, used, needed  int
+		settingsToLessenNeed string
+	}{
+		{objectSource, f.src.MaxConnections, f.src.Connections, f.spec.Copy.Concurrency + others, "copy.concurrency"},
+		{objectTarget, f.dst.MaxConnections, f.dst.Connections, f.spec.Copy.Concurrency + f.spec.Copy.IndexJobs + others, "copy.concurrency or copy.indexJobs"},
+	} {
+		if c.limit-c.used < c.needed {
+			found = append(found, warning(CodeConnections, c.object,
+				fmt.Sprintf("%d of %d connections are in use, and the migration opens up to %d", c.used, c.limit, c.needed),
+				"lower "+c.settingsToLessenNeed+", or raise max_connections"))
+		}
+	}
+	return found
+}

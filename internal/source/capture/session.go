@@ -1,0 +1,304 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"timeferry/internal/change"
+	"timeferry/internal/fault"
+	"timeferry/internal/pgoutput"
+	"timeferry/internal/spool"
+)
+
+const (
+	// tickEvery is how often the reading goroutine looks up from the connection at the least.
+	tickEvery = 100 * time.Millisecond
+	// progressEvery bounds the Progress records, and how often the server is asked where it stands. It sends keepalives by
+	// itself only after half of wal_sender_timeout.
+	progressEvery = 500 * time.Millisecond
+	reportEvery   = time.Second
+	statusEvery   = 10 * time.Second
+)
+
+// session is one connection that streams. Its goroutine owns the connection: it reads messages into chunks for the
+// writer, and sends all statuses, because a pgconn serves one goroutine. Others get its attention through the flag and
+// the read deadline.
+type session struct {
+	r          *Receiver
+	conn       *pgconn.PgConn
+	writer     *writer
+	chunk      *chunk
+	onProgress func(Progress)
+	attention  atomic.Bool
+
+	inTx     bool
+	skipping bool       // inside of a transaction that the spool has
+	end      change.LSN // of the last whole transaction or progress that was put into a chunk
+	pending  change.LSN // progress that was heard of, not yet put into a chunk
+
+	statusEvery                         time.Duration
+	replyWanted                         bool
+	sentDurable                         change.LSN
+	sentAt, askedAt, progressAt, toldAt time.Time
+}
+
+func newSession(r *Receiver, conn *pgconn.PgConn, state slotState, start change.LSN) *session {
+	s := &session{r: r, conn: conn, end: start, statusEvery: statusEvery}
+	if state.senderTimeout > 0 {
+		s.statusEvery = min(statusEvery, state.senderTimeout/3)
+	}
+	s.writer = newWriter(r.Spool, s.wake)
+	s.chunk = s.writer.empty()
+	return s
+}
+
+// wake makes the reading goroutine look up. The flag is set before the deadline, and looked at after the deadline was
+// taken back, so no call is lost.
+func (s *session) wake() {
+	s.attention.Store(true)
+	// An error means that the connection is closed, which the reader finds out by itself.
+	_ = s.conn.Conn().SetReadDeadline(time.Unix(1, 0))
+}
+
+// run streams until ctx ends or the connection or the spool fails. It leaves whole transactions in the spool only, as
+// far as that did not fail.
+func (s *session) run(ctx context.Context) error {
+	defer closeConn(s.conn)
+	release := context.AfterFunc(ctx, s.wake)
+	defer release()
+	ticking := make(chan struct{})
+	defer close(ticking)
+	go s.tick(ticking)
+	go s.writer.run()
+	err := s.receive(ctx)
+	failed := s.writer.finish(s.chunk)
+	if failed != nil {
+		return failed
+	}
+	if ctx.Err() == nil {
+		return s.r.explain(err, false)
+	}
+	s.r.progress.DurableLSN = s.r.Spool.Durable()
+	if !errors.Is(err, ctx.Err()) { // the connection is gone, too
+		return ctx.Err()
+	}
+	if err := s.sendStatus(time.Now(), false); err != nil { // the slot stays where it was, which is safe
+		return ctx.Err()
+	}
+	s.onProgress(s.r.progress)
+	return ctx.Err()
+}
+
+func (s *session) tick(done chan struct{}) {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+			s.wake()
+		}
+	}
+}
+
+// receive is the loop over messages.
+func (s *session) receive(ctx context.Context) error {
+	frontend := s.conn.Frontend()
+	s.attention.Store(true)
+	for {
+		if frontend.ReadBufferLen() == 0 && !s.inTx { // nobody can see a part of a transaction, so it may wait for its rest
+			s.handOver()
+		}
+		if s.attention.Load() || s.replyWanted {
+			if err := s.lookUp(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(s.chunk.data) >= chunkBytes {
+			if err := s.waitForWriter(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		// A context that can end would start a goroutine for every message; wake does its work.
+		msg, err := s.conn.ReceiveMessage(context.Background())
+		if err != nil {
+			if isTimeout(err) {
+				s.attention.Store(true)
+				continue
+			}
+			return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "%w", err)
+		}
+		if err := s.message(msg); err != nil {
+			return err
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var network net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || (errors.As(err, &network) && network.Timeout())
+}
+
+// lookUp does what is due besides reading.
+func (s *session) lookUp(ctx context.Context) error {
+	s.attention.Store(false)
+	if err := s.conn.Conn().SetReadDeadline(time.Time{}); err != nil {
+		return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "%w", err)
+	}
+	return s.upkeep(ctx)
+}
+
+// upkeep hands over what waits, notes progress, and tells the server and our caller what they want to know.
+func (s *session) upkeep(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if s.writer.failed() {
+		return errWriterFailed
+	}
+	now := time.Now()
+	s.noteProgress(now, false)
+	s.handOver()
+	ask := now.Sub(s.askedAt) >= progressEvery
+	p := &s.r.progress
+	p.DurableLSN, p.ReceivedLSN = s.r.Spool.Durable(), max(s.end, p.ReceivedLSN)
+	if ask || s.replyWanted || p.DurableLSN > s.sentDurable || now.Sub(s.sentAt) >= s.statusEvery {
+		if err := s.sendStatus(now, ask); err != nil {
+			return fault.New(fault.Transient, "send status for slot", s.r.Slot, "", "%w", err)
+		}
+	}
+	if paused := s.writer.pausedBy(); paused != p.Paused || now.Sub(s.toldAt) >= reportEvery {
+		p.Paused, s.toldAt = paused, now
+		s.onProgress(*p)
+	}
+	return nil
+}
+
+// errWriterFailed ends receive; the writer's finish has the error itself.
+var errWriterFailed = errors.New("the spool takes no more")
+
+// handOver gives the chunk to the writer if there is something in it and the writer has room for it.
+func (s *session) handOver() {
+	if len(s.chunk.records) == 0 {
+		return
+	}
+	select {
+	case s.writer.in <- s.chunk:
+		s.chunk = s.writer.empty()
+	default:
+	}
+}
+
+// waitForWriter blocks until the writer takes the chunk, and keeps the server and our caller content meanwhile.
+func (s *session) waitForWriter(ctx context.Context) error {
+	timer := time.NewTimer(tickEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case s.writer.in <- s.chunk:
+			s.chunk = s.writer.empty()
+			return nil
+		case <-timer.C:
+			timer.Reset(tickEvery)
+			before := s.chunk
+			if err := s.upkeep(ctx); err != nil || s.chunk != before {
+				return err
+			}
+		}
+	}
+}
+
+// message takes one message of the protocol.
+func (s *session) message(msg pgproto3.BackendMessage) error {
+	switch msg := msg.(type) {
+	case *pgproto3.CopyData:
+		if len(msg.Data) == 0 {
+			return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "an empty message")
+		}
+		switch msg.Data[0] {
+		case pglogrepl.XLogDataByteID:
+			return s.data(msg.Data[1:])
+		case pglogrepl.PrimaryKeepaliveMessageByteID:
+			return s.keepalive(msg.Data[1:])
+		}
+		return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "a message of unknown type 0x%02x", msg.Data[0])
+	case *pgproto3.ErrorResponse:
+		return fmt.Errorf("receive from slot %s: %w", s.r.Slot, pgconn.ErrorResponseToPgError(msg))
+	case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+		return nil
+	}
+	return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "the server ended the stream (%T)", msg)
+}
+
+// data takes one replication message, unless it belongs to a transaction that the spool has.
+func (s *session) data(body []byte) error {
+	x, err := pglogrepl.ParseXLogData(body)
+	if err != nil {
+		return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "%w", err)
+	}
+	p := &s.r.progress
+	p.Bytes += int64(len(x.WALData))
+	p.ServerEnd, p.ServerTime = max(p.ServerEnd, change.LSN(x.ServerWALEnd)), x.ServerTime
+	if final, ok := pgoutput.IsBegin(x.WALData); ok {
+		s.inTx, s.skipping = true, final < s.end
+	} else if end, ok := pgoutput.IsCommit(x.WALData); ok {
+		s.inTx = false
+		if s.skipping {
+			s.skipping = false
+			return nil
+		}
+		s.end = end
+		p.Transactions++
+	} else if !s.inTx {
+		if at, ok := pgoutput.IsLooseMessage(x.WALData); ok {
+			if at <= s.end {
+				return nil
+			}
+			s.end = at // the end of its record
+		}
+	}
+	if !s.skipping { // relations described in a skipped transaction are known since it came first
+		s.chunk.add(spool.Message, change.LSN(x.WALStart), x.WALData)
+	}
+	return nil
+}
+
+// keepalive says how far the server has come: outside of a transaction there is nothing more for us before that.
+func (s *session) keepalive(body []byte) error {
+	k, err := pglogrepl.ParsePrimaryKeepaliveMessage(body)
+	if err != nil {
+		return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "%w", err)
+	}
+	p := &s.r.progress
+	p.ServerEnd, p.ServerTime = max(p.ServerEnd, change.LSN(k.ServerWALEnd)), k.ServerTime
+	if !s.inTx {
+		s.pending = change.LSN(k.ServerWALEnd)
+	}
+	if k.ReplyRequested {
+		// A server that shuts down asks, and waits until all is confirmed.
+		s.replyWanted = true
+		s.noteProgress(time.Now(), true)
+	}
+	return nil
+}
+
+// noteProgress puts the progress heard of into the stream, now or when it is time.
+func (s *session) noteProgress(now time.Time, atOnce bool) {
+	if s.inTx || s.pending <= s.end || (!atOnce && now.Sub(s.progressAt) < progressEvery) {
+		return
+	}
+	s.chunk.add(spool.Progress, s.pending, nil)
+	s.end, s.progressAt = s.pending, now
+}

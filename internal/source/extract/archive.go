@@ -1,0 +1,151 @@
+package extract
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"timeferry/internal/fault"
+	"timeferry/internal/pgkit"
+)
+
+// archive is a dump in a directory of its own, gone with close.
+type archive struct {
+	clients
+	dir string
+}
+
+func (a *archive) path() string { return filepath.Join(a.dir, "schema.dump") }
+
+func (a *archive) close() error { return os.RemoveAll(a.dir) }
+
+// dumpArchive runs pg_dump. Nothing of our own environment reaches it but the path.
+func dumpArchive(ctx context.Context, c clients, e pgkit.Endpoint, snapshot string) (_ *archive, err error) {
+	dir, err := os.MkdirTemp("", "timeferry-schema-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the schema dump: %w", err)
+	}
+	a := &archive{clients: c, dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	// Quoting all identifiers keeps names that are keywords only in a newer target from breaking there.
+	cmd := a.command(ctx, c.dump, "--format=custom", "--schema-only", "--quote-all-identifiers", "--encoding=UTF8", "--no-password",
+		"--no-tablespaces", "--no-publications", "--no-subscriptions", "--no-security-labels",
+		"--snapshot="+snapshot, "--file="+a.path())
+	cmd.Env = append(cmd.Env, connectionEnv(e)...)
+	if _, err := run(cmd); err != nil {
+		return nil, explainDump(ctx, e, err)
+	}
+	return a, nil
+}
+
+func (a *archive) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = a.dir
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "HOME=" + a.dir}
+	return cmd
+}
+
+// connectionEnv is the endpoint in libpq's variables. A child's environment is open to its own user only, other than its
+// arguments; and a database's name given so is not read as a connection string.
+func connectionEnv(e pgkit.Endpoint) []string {
+	mode := e.SSLMode
+	if mode == "" {
+		mode = "prefer"
+	}
+	env := []string{"PGHOST=" + e.Host, "PGPORT=" + strconv.Itoa(e.Port), "PGDATABASE=" + e.Database, "PGUSER=" + e.User, "PGSSLMODE=" + mode,
+		"PGCONNECT_TIMEOUT=15", "PGAPPNAME=" + pgkit.ApplicationName + " schema"}
+	if e.Password != "" {
+		env = append(env, "PGPASSWORD="+e.Password)
+	}
+	if e.SSLRootCert != "" {
+		env = append(env, "PGSSLROOTCERT="+e.SSLRootCert)
+	}
+	return env
+}
+
+// programError is a client program that ended with an error.
+type programError struct {
+	program, message string
+	cause            error
+}
+
+func (e *programError) Error() string { return e.program + ": " + e.message }
+func (e *programError) Unwrap() error { return e.cause }
+
+// run returns what the program wrote, or its last complaint.
+func run(cmd *exec.Cmd) (string, error) {
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return "", &programError{program: filepath.Base(cmd.Path), message: lastError(complaint.String(), err), cause: err}
+	}
+	return out.String(), nil
+}
+
+// lastError finds the line with the reason: programs write warnings before and details after it.
+func lastError(complaint string, err error) string {
+	lines := strings.Split(strings.TrimSpace(complaint), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if _, message, ok := strings.Cut(lines[i], ": error: "); ok {
+			return message
+		}
+	}
+	if last := lines[len(lines)-1]; last != "" {
+		return last
+	}
+	return err.Error()
+}
+
+func explainDump(ctx context.Context, e pgkit.Endpoint, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("dump schema of %s: %w", e, ctx.Err())
+	}
+	return fault.New(fault.Unknown, "dump schema of", e.String(),
+		"pg_dump must be able to lock every table for reading: grant SELECT on them to the user of the migration, and keep the snapshot's holder alive", "%w", err).WithCode("dump-failed")
+}
+
+// list is pg_restore's table of contents of one section.
+func (a *archive) list(ctx context.Context, section string) ([]tocEntry, error) {
+	out, err := run(a.command(ctx, a.restore, "--list", "--section="+section, a.path()))
+	if err != nil {
+		return nil, fmt.Errorf("list %s of the schema dump: %w", section, err)
+	}
+	entries, err := parseList(out)
+	for i := range entries {
+		entries[i].section = section
+	}
+	return entries, err
+}
+
+// text is the archive as SQL, with pg_restore's comments at the borders. only, when not zero, picks one entry.
+func (a *archive) text(ctx context.Context, owners bool, only int) (string, error) {
+	args := []string{"--verbose", "--no-tablespaces", "--file=-"}
+	if a.major() >= 15 {
+		args = append(args, "--no-table-access-method")
+	}
+	if !owners {
+		args = append(args, "--no-owner")
+	}
+	if only != 0 {
+		name := filepath.Join(a.dir, "one.list")
+		if err := os.WriteFile(name, []byte(strconv.Itoa(only)+";\n"), 0o600); err != nil {
+			return "", fmt.Errorf("write list for the schema dump: %w", err)
+		}
+		args = append(args, "--use-list="+name)
+	}
+	out, err := run(a.command(ctx, a.restore, append(args, a.path())...))
+	if err != nil {
+		return "", fmt.Errorf("read the schema dump: %w", err)
+	}
+	return out, nil
+}

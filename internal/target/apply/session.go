@@ -1,0 +1,471 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"timeferry/internal/change"
+	"timeferry/internal/fault"
+	"timeferry/internal/pgkit"
+	"timeferry/internal/target/ledger"
+)
+
+// session is the connection to the target with the transaction on it.
+type session struct {
+	conn     *pgx.Conn
+	pg       *pgconn.PgConn
+	prepared map[string]string // statement names by SQL
+	names    int               // given so far
+	// position is the ledger's as far as we know; the next transaction checks it.
+	position change.LSN
+	open     bool // a transaction is under way: earlier batches were partial
+	// transactions and changes were applied since the last commit was reported.
+	transactions, changes int64
+
+	flushed  change.LSN // position that is on the target's disk
+	unmarked []mark     // committed positions that may not be, oldest first
+	lastMark time.Time
+}
+
+// mark says that position is safe once the target's WAL is flushed up to wal.
+type mark struct{ wal, position change.LSN }
+
+// settingsSQL makes a session that applies. With an empty search_path every name that PostgreSQL tells us is qualified.
+// Keepalives end the session soon after this process is cut off, so that its transaction's locks do not stay.
+// Settings that the server does not know are left out.
+const settingsSQL = `SELECT set_config(name, value, false) FROM (VALUES
+	('search_path', ''), ('client_encoding', 'UTF8'), ('synchronous_commit', 'off'), ('row_security', 'off'), ('jit', 'off'), ('work_mem', '64MB'),
+	('xmloption', 'content'), ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
+	('client_connection_check_interval', '10s'), ('timescaledb.max_tuples_decompressed_per_dml_transaction', '0')) s(name, value)
+	JOIN pg_catalog.pg_settings USING (name)`
+
+func openSession(ctx context.Context, o Options) (*session, error) {
+	conn, err := pgkit.Dial(ctx, o.Target, "apply")
+	if err != nil {
+		return nil, lost(err)
+	}
+	s := &session{conn: conn, pg: conn.PgConn(), prepared: map[string]string{}}
+	if _, err := conn.Exec(ctx, settingsSQL); err != nil {
+		s.close()
+		return nil, s.lost(fmt.Errorf("prepare session: %w", err))
+	}
+	if !o.ReplicaRole {
+		return s, nil
+	}
+	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
+		s.close()
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "42501" {
+			return nil, fault.New(fault.Operator, "set session_replication_role on", o.Target.String(),
+				"GRANT SET ON PARAMETER session_replication_role to the target's user, or apply without it", "permission denied").WithCode(CodeReplicaRole)
+		}
+		return nil, s.lost(err)
+	}
+	return s, nil
+}
+
+// close ends the connection; an open transaction is rolled back by the server.
+func (s *session) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx) // nothing can be done about it, and nothing is lost by it
+}
+
+// lost marks err as worth a new connection if it is one.
+func lost(err error) error {
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg) && pg.Code == "25006":
+		// A failover may have brought us to a standby: worth a retry, and a remedy if it stays so.
+		return &lostError{fault.New(fault.Operator, "write to", "the target", "check the target's free disk and its role",
+			"it is read-only").WithCode(CodeReadOnly)}
+	case fault.Classify(err) == fault.Transient:
+		return &lostError{err}
+	}
+	return err
+}
+
+func (s *session) lost(err error) error {
+	err = lost(err)
+	if s.conn.IsClosed() && !retryable(err) {
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) { // not an answer of the server: the connection itself broke
+			return &lostError{err}
+		}
+	}
+	return err
+}
+
+// startAt takes the position that the ledger has. Commits before it may not be on the disk yet.
+func (s *session) startAt(ctx context.Context, position change.LSN) error {
+	s.position, s.transactions, s.changes = position, 0, 0
+	wal, flushed, err := s.walPositions(ctx)
+	if err != nil {
+		return s.lost(err)
+	}
+	s.unmarked = []mark{{wal, position}}
+	s.lastMark = time.Now()
+	s.mark(flushed)
+	return nil
+}
+
+func (s *session) walPositions(ctx context.Context) (insert, flushed change.LSN, err error) {
+	var a, b string
+	if err := s.conn.QueryRow(ctx, walSQL).Scan(&a, &b); err != nil {
+		return 0, 0, err
+	}
+	return parseTwo(a, b)
+}
+
+const walSQL = "SELECT pg_current_wal_insert_lsn()::text, pg_current_wal_flush_lsn()::text"
+
+func parseTwo(a, b string) (x, y change.LSN, err error) {
+	if x, err = change.ParseLSN(a); err != nil {
+		return 0, 0, err
+	}
+	y, err = change.ParseLSN(b)
+	return x, y, err
+}
+
+// mark takes note of how far the target's WAL is flushed; true when that made a position safe.
+func (s *session) mark(flushed change.LSN) bool {
+	n := 0
+	for n < len(s.unmarked) && s.unmarked[n].wal <= flushed {
+		s.flushed = s.unmarked[n].position
+		n++
+	}
+	s.unmarked = s.unmarked[n:]
+	return n > 0
+}
+
+// flushAfter is how long a commit may wait for the target's WAL writer, which needs about 3 × wal_writer_delay, before we
+// flush ourselves: other sessions' records can keep the end of the WAL unflushed on a quiet server.
+const flushAfter = time.Second
+
+// pollFlushed looks how far the target's disk is, when no transaction is open.
+func (s *session) pollFlushed(ctx context.Context) (moved bool, err error) {
+	if len(s.unmarked) == 0 || s.open {
+		return false, nil
+	}
+	if time.Since(s.lastMark) > flushAfter {
+		// A commit that waits takes everything before it to the disk.
+		s.lastMark = time.Now()
+		if _, err := s.pg.Exec(ctx, "BEGIN; SET LOCAL synchronous_commit = local; UPDATE timeferry.migration SET applied_lsn = applied_lsn; COMMIT").ReadAll(); err != nil {
+			return false, s.lost(err)
+		}
+	}
+	_, flushed, err := s.walPositions(ctx)
+	if err != nil {
+		return false, s.lost(err)
+	}
+	return s.mark(flushed), nil
+}
+
+// rollback ends an open or failed transaction, so that the session can be used for another stream.
+func (s *session) rollback(ctx context.Context) error {
+	s.open = false
+	if s.conn.IsClosed() {
+		return &lostError{errors.New("the connection to the target was closed")}
+	}
+	if _, err := s.pg.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
+		return s.lost(err)
+	}
+	return s.forget(ctx)
+}
+
+// forget gives up all prepared statements.
+func (s *session) forget(ctx context.Context) error {
+	clear(s.prepared)
+	if err := s.conn.DeallocateAll(ctx); err != nil {
+		return s.lost(err)
+	}
+	return nil
+}
+
+// apply runs a batch, and commits unless it is partial. A refusal of the target rolls nothing back by itself: the caller
+// does, or closes the connection.
+func (s *session) apply(ctx context.Context, b *batch) error {
+	err := s.run(ctx, b)
+	if err == nil && !b.partial {
+		err = s.commit(ctx, b.end)
+	}
+	if err != nil {
+		return s.explain(b, err)
+	}
+	s.transactions += b.transactions
+	s.changes += b.changes
+	return nil
+}
+
+// explain decides what a failure means: the connection is gone, the batch must be replayed, or it is a fault.
+func (s *session) explain(b *batch, err error) error {
+	var refused *refusedError
+	if !errors.As(err, &refused) {
+		return s.lost(err)
+	}
+	if pg := refused.pg; pg != nil {
+		if again := s.lost(pg); retryable(again) {
+			return again
+		}
+		if class := pg.Code[:2]; class == "53" || class == "58" || class == "XX" {
+			return refused.fault() // the server's own trouble: order would not help
+		}
+	}
+	if b.strict {
+		return refused.fault()
+	}
+	return &againError{reason: "the batch was refused", cause: refused.fault(), strictUntil: b.reached}
+}
+
+type refusedError struct{ refusal }
+
+func (e *refusedError) Error() string { return e.fault().Error() }
+
+// chunk is how many steps are sent before their answers are read.
+const (
+	chunkSteps = 1000
+	chunkBytes = 1 << 20
+	// maxPrepared bounds the server's memory for prepared statements.
+	maxPrepared = 1000
+)
+
+func (s *session) run(ctx context.Context, b *batch) error {
+	if len(s.prepared) > maxPrepared {
+		if err := s.forget(ctx); err != nil {
+			return err
+		}
+	}
+	p := s.pipeline(ctx)
+	if !s.open {
+		s.open = true
+		p.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil, nil, &expectation{})
+		p.query("SELECT applied_lsn::text FROM timeferry.migration FOR UPDATE", nil, nil, &expectation{position: true})
+	}
+	for i := range b.steps {
+		st := &b.steps[i]
+		if st.kind == stepCopy {
+			if err := p.finish(); err != nil {
+				return err
+			}
+			if err := s.copy(ctx, st); err != nil {
+				return err
+			}
+			p = s.pipeline(ctx)
+			continue
+		}
+		p.step(st)
+		if len(p.expected) >= chunkSteps || p.bytes >= chunkBytes {
+			if err := p.finish(); err != nil {
+				return err
+			}
+			p = s.pipeline(ctx)
+		}
+	}
+	if !b.partial {
+		var commitTime []byte
+		if !b.commitTime.IsZero() {
+			commitTime = []byte(b.commitTime.UTC().Format("2006-01-02 15:04:05.999999Z07:00"))
+		}
+		p.query(ledger.SetAppliedSQL, [][]byte{[]byte(b.end.String()), commitTime}, nil, &expectation{moves: true})
+	}
+	return p.finish()
+}
+
+func (s *session) copy(ctx context.Context, st *step) error {
+	tag, err := s.pg.CopyFrom(ctx, bytes.NewReader(st.data), st.sql)
+	if err != nil {
+		return asRefusal(st, err)
+	}
+	if tag.RowsAffected() != st.rows {
+		return &refusedError{refusal{step: st, rows: tag.RowsAffected()}}
+	}
+	return nil
+}
+
+func asRefusal(st *step, err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return &refusedError{refusal{step: st, pg: pg}}
+	}
+	return err
+}
+
+// commit commits, and notes up to where the target's WAL must be flushed for it.
+func (s *session) commit(ctx context.Context, position change.LSN) error {
+	p := s.pipeline(ctx)
+	p.query("COMMIT", nil, nil, &expectation{commit: true})
+	lsns := &expectation{row: make([]string, 2)}
+	p.query(walSQL, nil, nil, lsns)
+	err := p.finish()
+	if err != nil {
+		return err
+	}
+	s.open, s.position = false, position
+	wal, flushed, err := parseTwo(lsns.row[0], lsns.row[1])
+	if err != nil {
+		return err
+	}
+	if n := len(s.unmarked); n > 1000 { // a busy server flushes all the time: fewer marks do
+		s.unmarked = s.unmarked[:n-1]
+	}
+	s.mark(flushed)
+	s.unmarked = append(s.unmarked, mark{wal, position})
+	s.lastMark = time.Now()
+	return nil
+}
+
+// pipeline collects statements with what is expected of them.
+type pipeline struct {
+	s        *session
+	p        *pgconn.Pipeline
+	expected []*expectation
+	bytes    int
+}
+
+// expectation is how an answer is judged.
+type expectation struct {
+	step     *step
+	prepare  bool     // the answer to a Parse
+	position bool     // the ledger's position, which must be the session's
+	moves    bool     // the position's update, which must affect one row
+	commit   bool     // must not have become a rollback
+	row      []string // filled with the one row
+}
+
+func (s *session) pipeline(ctx context.Context) *pipeline {
+	return &pipeline{s: s, p: s.pg.StartPipeline(ctx)}
+}
+
+func (p *pipeline) query(sql string, params [][]byte, formats []int16, e *expectation) {
+	p.p.SendQueryParams(sql, params, nil, formats, nil)
+	p.expected = append(p.expected, e)
+}
+
+func (p *pipeline) step(st *step) {
+	for _, v := range st.params {
+		p.bytes += len(v)
+	}
+	if st.kind == stepQuery {
+		p.query(st.sql, st.params, st.formats, &expectation{step: st})
+		return
+	}
+	name, ok := p.s.prepared[st.sql]
+	if !ok {
+		p.s.names++
+		name = "timeferry_" + strconv.Itoa(p.s.names)
+		p.s.prepared[st.sql] = name
+		p.p.SendPrepare(name, st.sql, nil)
+		p.expected = append(p.expected, &expectation{step: st, prepare: true})
+	}
+	p.p.SendQueryPrepared(name, st.params, st.formats, nil)
+	p.expected = append(p.expected, &expectation{step: st})
+}
+
+// finish sends what is left, reads all answers in order, and returns the first thing that is not as expected.
+func (p *pipeline) finish() error {
+	var failed error
+	if err := p.p.Sync(); err != nil {
+		failed = err
+	}
+	for _, e := range p.expected {
+		if failed != nil {
+			break
+		}
+		failed = p.read(e)
+	}
+	if failed == nil {
+		return p.p.Close()
+	}
+	_ = p.p.Close() // reads what is left; it can only repeat what failed
+	return failed
+}
+
+func (p *pipeline) read(e *expectation) error {
+	results, err := p.p.GetResults()
+	if err != nil {
+		return asRefusal(e.step, err)
+	}
+	reader, ok := results.(*pgconn.ResultReader)
+	if !ok {
+		if _, described := results.(*pgconn.StatementDescription); described && e.prepare {
+			return nil
+		}
+		return fmt.Errorf("the target's answer is of an unexpected kind %T", results)
+	}
+	var values [][]byte
+	for reader.NextRow() {
+		values = values[:0]
+		for _, v := range reader.Values() {
+			values = append(values, bytes.Clone(v))
+		}
+	}
+	tag, err := reader.Close()
+	if err != nil {
+		return asRefusal(e.step, err)
+	}
+	return p.judge(e, values, tag)
+}
+
+func (p *pipeline) judge(e *expectation, values [][]byte, tag pgconn.CommandTag) error {
+	switch {
+	case e.position:
+		return p.s.checkPosition(values)
+	case e.moves && tag.RowsAffected() != 1:
+		return &againError{reason: "another applier moved the position", contended: true}
+	case e.commit && tag.String() != "COMMIT":
+		return fmt.Errorf("the target answered COMMIT with %s", tag.String())
+	case e.row != nil:
+		for i := range e.row {
+			e.row[i] = string(values[i])
+		}
+	case e.step != nil && e.step.rows != anyRows:
+		return e.step.check(values, tag)
+	}
+	return nil
+}
+
+// check compares the number of rows with what the step wants.
+func (st *step) check(values [][]byte, tag pgconn.CommandTag) error {
+	affected := tag.RowsAffected()
+	if st.counted {
+		var distinct int64
+		var err error
+		if affected, err = strconv.ParseInt(string(values[0]), 10, 64); err != nil {
+			return err
+		}
+		if distinct, err = strconv.ParseInt(string(values[1]), 10, 64); err != nil {
+			return err
+		}
+		if distinct < st.rows {
+			affected = distinct
+		}
+	}
+	if affected != st.rows {
+		return &refusedError{refusal{step: st, rows: affected}}
+	}
+	return nil
+}
+
+func (s *session) checkPosition(values [][]byte) error {
+	if len(values) != 1 {
+		return fault.New(fault.Operator, "read applied position of", "the target", "the migration's bookkeeping was dropped: start anew", "no row in timeferry.migration")
+	}
+	var position change.LSN
+	if values[0] != nil {
+		var err error
+		if position, err = change.ParseLSN(string(values[0])); err != nil {
+			return err
+		}
+	}
+	if position != s.position {
+		return &againError{reason: "another applier moved the position", contended: true}
+	}
+	return nil
+}

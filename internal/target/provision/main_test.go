@@ -1,0 +1,9 @@
+package provision_test
+
+import (
+	"testing"
+
+	"timeferry/internal/testkit/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
