@@ -1,0 +1,155 @@
+package awssim
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Server is the hook to the real PostgreSQL server behind an instance.
+type Server interface {
+	// Restart restarts the server with the given settings. They are the values that users set in the attached parameter
+	// group, in PostgreSQL's words: wal_level and rds.logical_replication ("on" or "off") are always among them, other rds.*
+	// parameters never. A setting that was there at an earlier call and is missing now goes back to the server's default.
+	// Write them to a file that postgresql.conf includes: ALTER SYSTEM refuses rds.logical_replication, which no module of a
+	// plain server defines. An error puts the instance into incompatible-parameters.
+	Restart(ctx context.Context, parameters map[string]string) error
+}
+
+// Reloader is a Server that can also take dynamic settings without a restart. Optional.
+type Reloader interface {
+	// Reload gets the same as Restart: everything that shall be in force now.
+	Reload(ctx context.Context, parameters map[string]string) error
+}
+
+// Timings says how long the instance states last. Zero fields take the default, some tens of milliseconds.
+type Timings struct {
+	Modifying    time.Duration // after ModifyDBInstance
+	Applying     time.Duration // after a change in an attached group
+	BeforeReboot time.Duration // RebootDBInstance was accepted, but the instance still is available
+	Rebooting    time.Duration // at least; the real restart may take longer
+}
+
+// DefaultTimings are fit for tests: short, but long enough for a poll of some milliseconds to see every state.
+var DefaultTimings = Timings{Modifying: 40 * time.Millisecond, Applying: 30 * time.Millisecond,
+	BeforeReboot: 30 * time.Millisecond, Rebooting: 40 * time.Millisecond}
+
+// Options of a Simulator; the zero value is good.
+type Options struct {
+	Region  string // default us-east-1; only part of the ARNs
+	Account string // default 123456789012
+	Timings Timings
+	Logf    func(format string, args ...any) // told of state changes; nil: silent
+}
+
+// Simulator is the http.Handler. Safe for concurrent use. Close it.
+type Simulator struct {
+	options Options
+	routes  routes
+
+	stop context.CancelFunc
+	ctx  context.Context // ends the transitions under way
+	wg   sync.WaitGroup
+
+	mu      sync.Mutex // guards everything below
+	world   *world
+	stale   *world // what reads see while staleReads > 0
+	reads   int    // how many reads still see it
+	faults  []*Fault
+	secrets map[string]*secret
+	calls   map[string]int
+	serial  int
+}
+
+// world is what Describe calls see. It can be cloned, which makes read-after-write lag.
+type world struct {
+	instances map[string]*instance
+	groups    map[string]*group
+}
+
+func (w *world) clone() *world {
+	out := &world{instances: map[string]*instance{}, groups: map[string]*group{}}
+	for id, in := range w.instances {
+		out.instances[id] = in.clone()
+	}
+	for name, g := range w.groups {
+		out.groups[name] = g.clone()
+	}
+	return out
+}
+
+// New makes a simulator with the default parameter groups and no instance.
+func New(options Options) *Simulator {
+	options.setDefaults()
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Simulator{options: options, ctx: ctx, stop: stop, secrets: map[string]*secret{}, calls: map[string]int{},
+		world: &world{instances: map[string]*instance{}, groups: map[string]*group{}}}
+	s.routes = s.newRoutes()
+	for _, family := range families() {
+		name := defaultPrefix + family
+		s.world.groups[name] = &group{name: name, family: family, description: "Default parameter group for " + family}
+	}
+	return s
+}
+
+func (o *Options) setDefaults() {
+	if o.Region == "" {
+		o.Region = "us-east-1"
+	}
+	if o.Account == "" {
+		o.Account = "123456789012"
+	}
+	if o.Logf == nil {
+		o.Logf = func(string, ...any) {}
+	}
+	t := &o.Timings
+	for _, pair := range []struct{ have, fallback *time.Duration }{
+		{&t.Modifying, &DefaultTimings.Modifying}, {&t.Applying, &DefaultTimings.Applying},
+		{&t.BeforeReboot, &DefaultTimings.BeforeReboot}, {&t.Rebooting, &DefaultTimings.Rebooting},
+	} {
+		if *pair.have == 0 {
+			*pair.have = *pair.fallback
+		}
+	}
+}
+
+// Close ends transitions under way and waits for them. Requests after it are still answered, but nothing moves any more.
+func (s *Simulator) Close() {
+	s.stop()
+	s.wg.Wait()
+}
+
+// Calls says how often an API action was called, faults included.
+func (s *Simulator) Calls(action string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[action]
+}
+
+// later runs step with the lock held, once d has passed. The caller holds the lock or is a step itself.
+func (s *Simulator) later(d time.Duration, step func()) {
+	s.wg.Go(func() {
+		if !s.wait(d) {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		step()
+	})
+}
+
+func (s *Simulator) wait(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+func (s *Simulator) arn(service, kind, name string) string {
+	return fmt.Sprintf("arn:aws:%s:%s:%s:%s:%s", service, s.options.Region, s.options.Account, kind, name)
+}

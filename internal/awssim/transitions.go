@@ -1,0 +1,173 @@
+package awssim
+
+import (
+	"slices"
+	"strconv"
+)
+
+// modifiableStatuses are those in which RDS takes ModifyDBInstance and RebootDBInstance.
+var modifiableStatuses = []string{statusAvailable, statusIncompatible, "storage-full"}
+
+// modifyInstance attaches a parameter group and takes a few other modifications, so that there can be pending ones.
+func (s *Simulator) modifyInstance(c call) (any, error) {
+	in, err := s.world.instance(c.get("DBInstanceIdentifier"))
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(modifiableStatuses, in.status) || in.rebootAsked {
+		return nil, refuse("InvalidDBInstanceState", "Database instance is not in available state.")
+	}
+	attach, err := s.checkAttach(in, c)
+	if err != nil {
+		return nil, err
+	}
+	pending, changes, err := mergePending(in.pending, c)
+	if err != nil {
+		return nil, err
+	}
+	if c.get("DBParameterGroupName") == "" && !changes && !c.isTrue("ApplyImmediately") {
+		return nil, refuse("InvalidParameterCombination", "No modifications were requested")
+	}
+	in.pending = pending
+	flush := c.isTrue("ApplyImmediately") && in.pending != (pendingXML{})
+	if attach != nil || flush {
+		s.startModify(in, attach, flush)
+	}
+	return instanceResult{s.instanceXML(in)}, nil
+}
+
+// checkAttach gives the group to attach, or nil if the request names none or the one that is attached.
+func (s *Simulator) checkAttach(in *instance, c call) (*group, error) {
+	name := c.lower("DBParameterGroupName")
+	if name == "" {
+		return nil, nil
+	}
+	g, err := s.world.group(name)
+	if err != nil {
+		return nil, err
+	}
+	if g.family != in.family() {
+		return nil, refuse("InvalidParameterCombination", "The Parameter Group %s with DBParameterGroupFamily %s cannot be used for this instance. Please use a Parameter Group with DBParameterGroupFamily %s", g.name, g.family, in.family())
+	}
+	if g.name == in.group {
+		return nil, nil
+	}
+	return g, nil
+}
+
+// mergePending adds the request's other modifications to those that wait already.
+func mergePending(pending pendingXML, c call) (merged pendingXML, changes bool, err error) {
+	for name, field := range map[string]*int{"AllocatedStorage": &pending.AllocatedStorage, "BackupRetentionPeriod": &pending.BackupRetentionPeriod} {
+		text := c.get(name)
+		if text == "" {
+			continue
+		}
+		if *field, err = strconv.Atoi(text); err != nil {
+			return pending, false, refuse("InvalidParameterValue", "Invalid value %s for %s", text, name)
+		}
+		changes = true
+	}
+	if class := c.get("DBInstanceClass"); class != "" {
+		pending.DBInstanceClass, changes = class, true
+	}
+	return pending, changes, nil
+}
+
+// startModify goes to modifying, and from there to available. The group's name changes at once, whatever ApplyImmediately
+// says; its values, dynamic ones too, wait for a reboot.
+func (s *Simulator) startModify(in *instance, attach *group, flush bool) {
+	if attach != nil {
+		in.group = attach.name
+		s.freeze(LateApplying)
+		in.applyStatus, in.applyAfter = applyApplying, applyPendingReboot
+	}
+	in.status = statusModifying
+	s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.applyStatus)
+	s.later(s.options.Timings.Modifying, func() {
+		if flush {
+			in.flushPending()
+		}
+		in.status = statusAvailable
+		if in.applyStatus == applyApplying && attach != nil {
+			in.applyStatus = applyPendingReboot
+		}
+		s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.applyStatus)
+	})
+}
+
+func (in *instance) flushPending() {
+	p := in.pending
+	if p.AllocatedStorage != 0 {
+		in.allocated = p.AllocatedStorage
+	}
+	if p.BackupRetentionPeriod != 0 {
+		in.retention = p.BackupRetentionPeriod
+	}
+	if p.DBInstanceClass != "" {
+		in.class = p.DBInstanceClass
+	}
+	in.pending = pendingXML{}
+}
+
+func cannotReboot() *apiError {
+	return refuse("InvalidDBInstanceState", "Instance cannot currently reboot due to an in-progress management operation.")
+}
+
+func (s *Simulator) rebootInstance(c call) (any, error) {
+	in, err := s.world.instance(c.get("DBInstanceIdentifier"))
+	if err != nil {
+		return nil, err
+	}
+	failover := c.isTrue("ForceFailover")
+	if failover && !in.config.MultiAZ {
+		return nil, refuse("InvalidParameterCombination", "ForceFailover cannot be specified since the instance is not configured for either MultiAZ or High Availability.")
+	}
+	if !slices.Contains(modifiableStatuses, in.status) || in.rebootAsked {
+		return nil, cannotReboot()
+	}
+	if s.take("RebootDBInstance", RebootForgotten) != nil {
+		return instanceResult{s.instanceXML(in)}, nil
+	}
+	failover = failover || s.take("RebootDBInstance", RebootAsFailover) != nil
+	in.rebootAsked = true
+	answer := instanceResult{s.instanceXML(in)}
+	// For a moment nothing shows: a waiter that asks for "available" now believes that the reboot is over.
+	s.later(s.options.Timings.BeforeReboot, func() {
+		in.status = statusRebooting
+		s.options.Logf("instance %s is %s", in.config.ID, in.status)
+		s.wg.Go(func() { s.restart(in, failover) })
+	})
+	return answer, nil
+}
+
+// restart runs the hook without the lock. After a failover the standby runs with the values that were in force before.
+func (s *Simulator) restart(in *instance, failover bool) {
+	s.mu.Lock()
+	values := in.inForce
+	if g := s.world.groups[in.group]; g != nil && !failover {
+		values = g.userValues()
+	}
+	settings := serverSettings(in.family(), values)
+	s.mu.Unlock()
+
+	var failed error
+	if in.config.Server != nil {
+		failed = in.config.Server.Restart(s.ctx, settings)
+	}
+	if !s.wait(s.options.Timings.Rebooting) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in.rebootAsked = false
+	if failed != nil {
+		in.status = statusIncompatible
+		s.options.Logf("instance %s is %s: %v", in.config.ID, in.status, failed)
+		return
+	}
+	in.status, in.inForce = statusAvailable, values
+	if !failover {
+		in.applyStatus = applyInSync
+	}
+	s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.applyStatus)
+}

@@ -1,0 +1,154 @@
+// Command awssim serves the simulated RDS and Secrets Manager APIs for one instance, whose PostgreSQL server runs
+// somewhere else, usually in another container.
+//
+// A reboot of the instance restarts that server. Nothing can start a process in another container, so the two share a
+// directory (--control-dir): this program writes the settings and a token there, and server-loop.sh, which runs the server,
+// restarts it when the token changes. postgresql.conf must include the settings; include-settings.sh sees to that when the
+// official image makes its data directory.
+//
+// What it knows (parameter groups, tags, what is attached) lives in memory: started again, it begins anew.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"timeferry/internal/awssim"
+	"timeferry/internal/pgkit"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = run(ctx, o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "awssim:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what the flags say.
+type options struct {
+	listen     string
+	region     string
+	control    string
+	state      time.Duration
+	instance   awssim.InstanceConfig
+	server     pgkit.Endpoint
+	passFile   string
+	masterPass string
+}
+
+// parse reads the flags. Each has an environment variable of the same name in capitals after AWSSIM_, dashes as
+// underscores, that gives its default.
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("awssim", flag.ContinueOnError)
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:4566", "`address` to serve the APIs on")
+	flags.StringVar(&o.region, "region", "us-east-1", "AWS region in ARNs")
+	flags.StringVar(&o.control, "control-dir", "/control", "`directory` shared with server-loop.sh, which runs the PostgreSQL server: a reboot\n"+
+		"writes settings.conf and then a new token to the file restart; the loop restarts the\nserver and, if it does not start, writes that token to the file failed")
+	flags.DurationVar(&o.state, "state-duration", time.Second, "how long modifying, applying and rebooting last at least")
+	flags.StringVar(&o.instance.ID, "instance", "shop-prod", "identifier of the instance")
+	flags.StringVar(&o.instance.EngineVersion, "engine-version", "", "`version` that the API shows; default: what the server says")
+	flags.StringVar(&o.instance.Host, "host", "127.0.0.1", "`host` of the endpoint that the API shows")
+	flags.IntVar(&o.instance.Port, "port", 5432, "port of the endpoint that the API shows")
+	flags.StringVar(&o.instance.MasterUser, "master-user", "postgres", "master user that the API shows")
+	flags.StringVar(&o.masterPass, "master-password-file", "", "`file` with the master user's password; the API then offers it as the secret that RDS manages")
+	flags.StringVar(&o.server.Host, "server-host", "", "`host` where this program reaches the server; default: --host")
+	flags.IntVar(&o.server.Port, "server-port", 0, "`port` there; default: --port")
+	flags.StringVar(&o.server.User, "superuser", "postgres", "superuser of the server, to see that a restart took effect")
+	flags.StringVar(&o.server.Database, "superuser-database", "postgres", "database it connects to")
+	flags.StringVar(&o.passFile, "superuser-password-file", "", "`file` with its password; default: the variable PGPASSWORD")
+	var bad error
+	flags.VisitAll(func(f *flag.Flag) {
+		name := "AWSSIM_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if value, set := os.LookupEnv(name); set {
+			if err := f.Value.Set(value); err != nil {
+				bad = errors.Join(bad, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+	})
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	return o, errors.Join(bad, o.complete(flags.Args()))
+}
+
+// complete fills in what follows from other flags, and reads the superuser's password.
+func (o *options) complete(rest []string) (err error) {
+	if len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	}
+	if o.server.Host == "" {
+		o.server.Host = o.instance.Host
+	}
+	if o.server.Port == 0 {
+		o.server.Port = o.instance.Port
+	}
+	o.server.Password = os.Getenv("PGPASSWORD")
+	if o.passFile != "" {
+		o.server.Password, err = readSecret(o.passFile)
+	}
+	return err
+}
+
+func readSecret(file string) (string, error) {
+	content, err := os.ReadFile(file)
+	return strings.TrimRight(string(content), "\r\n"), err
+}
+
+func run(ctx context.Context, o options) error {
+	server := &server{endpoint: o.server, control: o.control}
+	version, err := server.awaitVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if o.instance.EngineVersion == "" {
+		o.instance.EngineVersion = version
+	}
+	simulator := awssim.New(awssim.Options{Region: o.region, Logf: log.Printf,
+		Timings: awssim.Timings{Modifying: o.state, Applying: o.state, BeforeReboot: o.state / 2, Rebooting: o.state}})
+	defer simulator.Close()
+	if o.masterPass != "" {
+		password, err := readSecret(o.masterPass)
+		if err != nil {
+			return err
+		}
+		o.instance.MasterSecretARN = simulator.PutSecret("rds!db-"+o.instance.ID, masterSecret(o.instance.MasterUser, password))
+	}
+	o.instance.Server = server
+	simulator.AddInstance(o.instance)
+	return serve(ctx, o.listen, simulator)
+}
+
+// serve answers until ctx ends.
+func serve(ctx context.Context, address string, handler http.Handler) error {
+	web := &http.Server{Addr: address, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- web.ListenAndServe() }()
+	log.Printf("the APIs of RDS and Secrets Manager are on http://%s", address)
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		return web.Shutdown(grace)
+	}
+}
