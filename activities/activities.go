@@ -1,0 +1,121 @@
+package activities
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/client"
+
+	"timeferry/internal/config"
+	"timeferry/internal/contract"
+	"timeferry/internal/fault"
+	"timeferry/internal/pgkit"
+	"timeferry/internal/source/rdsctl"
+	"timeferry/internal/spool"
+)
+
+// Activities is what every activity shares: only clients and places, no state of a migration. It is safe for concurrent use.
+type Activities struct {
+	// Client tells workflows of early results (the snapshot's holder).
+	Client client.Client
+	// Spools are the spool directories of this worker.
+	Spools *spool.Set
+	// HostID is this worker's identity, kept in its data directory.
+	HostID string
+	Log    *slog.Logger
+	// AWSPoll is how often RDS is asked while something is awaited; zero: the default.
+	AWSPoll time.Duration
+}
+
+// aws opens the RDS room for the spec's region.
+func (a *Activities) aws(ctx context.Context, spec contract.Spec) (*rdsctl.Client, error) {
+	region := ""
+	if spec.Source.RDS != nil {
+		region = spec.Source.RDS.Region
+	}
+	return rdsctl.Open(ctx, rdsctl.Options{Region: region, PollInterval: a.AWSPoll})
+}
+
+// lazySecrets reaches for AWS only when a secret is asked for.
+type lazySecrets struct {
+	a    *Activities
+	spec contract.Spec
+}
+
+func (l lazySecrets) Secret(ctx context.Context, arn string) (string, error) {
+	c, err := l.a.aws(ctx, l.spec)
+	if err != nil {
+		return "", err
+	}
+	return c.Secret(ctx, arn)
+}
+
+// source resolves the source's endpoint with its password, or with a fresh IAM token.
+func (a *Activities) source(ctx context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
+	e := spec.Source.Endpoint
+	if !e.Password.IAM {
+		return config.Resolve(ctx, e, lazySecrets{a, spec})
+	}
+	c, err := a.aws(ctx, spec)
+	if err != nil {
+		return pgkit.Endpoint{}, err
+	}
+	token, err := c.AuthToken(ctx, e.Host, e.Port, e.User)
+	if err != nil {
+		return pgkit.Endpoint{}, err
+	}
+	return pgkit.Endpoint{Host: e.Host, Port: e.Port, Database: e.Database, User: e.User, Password: token, SSLMode: e.SSLMode, SSLRootCert: e.SSLRootCert}, nil
+}
+
+// target resolves the target's endpoint with its password.
+func (a *Activities) target(ctx context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
+	return config.Resolve(ctx, spec.Target, lazySecrets{a, spec})
+}
+
+// withSource runs do on one connection to the source, made for purpose.
+func (a *Activities) withSource(ctx context.Context, spec contract.Spec, purpose string, do func(*pgx.Conn) error) error {
+	e, err := a.source(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return withConn(ctx, e, purpose, do)
+}
+
+// withTarget runs do on one connection to the target, made for purpose.
+func (a *Activities) withTarget(ctx context.Context, spec contract.Spec, purpose string, do func(*pgx.Conn) error) error {
+	e, err := a.target(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return withConn(ctx, e, purpose, do)
+}
+
+// withBoth runs do on one connection to each side.
+func (a *Activities) withBoth(ctx context.Context, spec contract.Spec, purpose string, do func(source, target *pgx.Conn) error) error {
+	return a.withSource(ctx, spec, purpose, func(source *pgx.Conn) error {
+		return a.withTarget(ctx, spec, purpose, func(target *pgx.Conn) error { return do(source, target) })
+	})
+}
+
+func withConn(ctx context.Context, e pgkit.Endpoint, purpose string, do func(*pgx.Conn) error) error {
+	conn, err := pgkit.Dial(ctx, e, purpose)
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(ctx, conn)
+	return do(conn)
+}
+
+// closeQuietly ends a connection whose work is done: a failure to say goodbye changes nothing.
+func closeQuietly(ctx context.Context, conn *pgx.Conn) {
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = conn.Close(closing)
+}
+
+// impossible is a Bug fault for a state that the workflow never brings about.
+func impossible(op, format string, args ...any) error {
+	return fault.New(fault.Bug, op, "", "", format, args...)
+}

@@ -1,0 +1,54 @@
+package activities
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"timeferry/internal/contract"
+)
+
+// heartbeatEvery is how often a long activity beats. The worker's MaxHeartbeatThrottleInterval lets beats through at about
+// the same pace, so that status and cancellation follow within seconds.
+const heartbeatEvery = time.Second
+
+// live runs a long piece of work: it heartbeats the last Beat that do reported, and cancels do's context when the activity
+// is cancelled or the worker is being stopped. The result is do's error, translated.
+func live(ctx context.Context, do func(ctx context.Context, report func(contract.Beat)) error) error {
+	work, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var mu sync.Mutex
+	var last contract.Beat
+	report := func(b contract.Beat) {
+		mu.Lock()
+		defer mu.Unlock()
+		last = b
+	}
+	finished := make(chan struct{})
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		ticker := time.NewTicker(heartbeatEvery)
+		defer ticker.Stop()
+		stop := activity.GetWorkerStopChannel(ctx)
+		for {
+			mu.Lock()
+			beat := last
+			mu.Unlock()
+			activity.RecordHeartbeat(ctx, beat)
+			select {
+			case <-finished:
+				return
+			case <-stop:
+				cancel(errWorkerStopping)
+				return
+			case <-ticker.C:
+			}
+		}
+	})
+	err := do(work, report)
+	close(finished)
+	beating.Wait()
+	return translate(work, err)
+}

@@ -1,0 +1,48 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"timeferry/internal/contract"
+	"timeferry/internal/plan"
+	"timeferry/internal/source/prepare"
+	"timeferry/internal/target/survey"
+)
+
+// Preflight checks both ends.
+//
+//	Does: reads both catalogues, assesses what it found.
+//	Safe to repeat because: it only reads.
+//	Heartbeats: nothing of its own.
+//	Undone by: nothing to undo.
+func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInput) (out contract.PreflightResult, err error) {
+	spec := input.Spec
+	if input.CanReboot {
+		spec.Prepare.Reboot = "approve"
+	}
+	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withBoth(ctx, spec, "preflight", func(source, target *pgx.Conn) error {
+			src, err := prepare.ReadFacts(ctx, source, spec.Tables)
+			if err != nil {
+				return err
+			}
+			dst, err := survey.ReadFacts(ctx, target, plan.TargetNames(spec, src.Tables))
+			if err != nil {
+				return err
+			}
+			out = contract.PreflightResult{Problems: plan.Assess(spec, src, dst), Tables: len(src.Tables),
+				SourceVersion: versionWords(src.Version), TargetVersion: versionWords(dst.Version), WALLevel: src.Settings["wal_level"]}
+			for _, t := range src.Tables {
+				out.Bytes += t.Bytes
+			}
+			return nil
+		})
+	})
+	return out, err
+}
+
+// versionWords makes "15.18" of 150018.
+func versionWords(num int) string { return fmt.Sprintf("%d.%d", num/10000, num%10000) }

@@ -1,0 +1,147 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"timeferry/internal/contract"
+	"timeferry/internal/source/extract"
+	"timeferry/internal/target/ledger"
+	"timeferry/internal/target/provision"
+)
+
+// MigrateRoles makes the source's roles on the target, without passwords.
+//
+//	Does: CREATE ROLE and memberships; attributes that a managed target refuses are left out and reported.
+//	Safe to repeat because: a role that exists is kept.
+//	Heartbeats: nothing of its own.
+//	Undone by: CleanTarget.
+func (a *Activities) MigrateRoles(ctx context.Context, spec contract.Spec) (out contract.RolesResult, err error) {
+	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withBoth(ctx, spec, "roles", func(source, target *pgx.Conn) error {
+			roles, err := extract.Roles(ctx, source)
+			if err != nil {
+				return err
+			}
+			r, err := provision.Roles(ctx, target, roles, provision.RoleOptions{SourceMaster: spec.Source.User, TargetAdmin: spec.Target.User})
+			if err != nil {
+				return err
+			}
+			out = contract.RolesResult{Created: r.Created, WithoutPassword: r.WithoutPassword, Problems: r.Problems}
+			return nil
+		})
+	})
+	return out, err
+}
+
+// DumpSchema dumps the source's schema under the migration's snapshot and keeps it, entry by entry, in the ledger.
+//
+//	Does: runs pg_dump once, stores its entries in one transaction.
+//	Safe to repeat because: a dump that is in the ledger is not made again.
+//	Heartbeats: nothing of its own.
+//	Undone by: CleanTarget.
+func (a *Activities) DumpSchema(ctx context.Context, spec contract.Spec) (problems []contract.Problem, err error) {
+	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withTarget(ctx, spec, "schema", func(target *pgx.Conn) error {
+			stored, err := ledger.EntriesStored(ctx, target)
+			if err != nil || stored {
+				return err
+			}
+			snapshot, err := ledger.CurrentSnapshot(ctx, target)
+			if err != nil {
+				return err
+			}
+			source, err := a.source(ctx, spec)
+			if err != nil {
+				return err
+			}
+			entries, found, err := extract.Dump(ctx, extract.DumpOptions{Source: source, Snapshot: snapshot, Tables: spec.Tables,
+				Hypertables: spec.Hypertables, Privileges: spec.Privileges == "migrate"})
+			if err != nil {
+				return err
+			}
+			problems = found
+			_, err = ledger.SaveEntries(ctx, target, entries)
+			return err
+		})
+	})
+	return problems, err
+}
+
+// RestorePreData makes what must stand before the rows: types, functions, tables, views.
+//
+//	Does: all entries in one transaction, together with their marks and the list of what was created.
+//	Safe to repeat because: entries that are marked are left out.
+//	Heartbeats: nothing of its own.
+//	Undone by: CleanTarget.
+func (a *Activities) RestorePreData(ctx context.Context, spec contract.Spec) error {
+	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withTarget(ctx, spec, "schema", func(target *pgx.Conn) error {
+			_, err := provision.PreData(ctx, target)
+			return err
+		})
+	})
+}
+
+// MakeHypertables turns the spec's tables into hypertables while they are empty.
+//
+//	Does: create_hypertable for each.
+//	Safe to repeat because: a table that is a hypertable already is left as it is.
+//	Heartbeats: nothing of its own.
+//	Undone by: CleanTarget.
+func (a *Activities) MakeHypertables(ctx context.Context, spec contract.Spec) (names []string, err error) {
+	names = []string{}
+	if len(spec.Hypertables) == 0 {
+		return names, nil
+	}
+	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withTarget(ctx, spec, "hypertables", func(target *pgx.Conn) error {
+			made, err := provision.Hypertables(ctx, target, spec.Hypertables)
+			names = made
+			return err
+		})
+	})
+	return names, err
+}
+
+// RestorePostData makes indexes, keys, triggers and foreign keys (not validated yet).
+//
+//	Does: each entry in a transaction of its own with its mark; indexes on several connections.
+//	Safe to repeat because: entries that are marked are left out.
+//	Heartbeats: how many are done, and which is being made.
+//	Undone by: CleanTarget.
+func (a *Activities) RestorePostData(ctx context.Context, spec contract.Spec) error {
+	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+		target, err := a.target(ctx, spec)
+		if err != nil {
+			return err
+		}
+		return provision.PostData(ctx, target, spec.Copy.IndexJobs, entryBeat(report))
+	})
+}
+
+// FinishSchema does what needs the target to be caught up: validates foreign keys, refreshes materialized views, analyses.
+//
+//	Does: each in a transaction of its own with its mark.
+//	Safe to repeat because: what is marked is left out.
+//	Heartbeats: how many are done, and which is being made.
+//	Undone by: CleanTarget.
+func (a *Activities) FinishSchema(ctx context.Context, spec contract.Spec) (problems []contract.Problem, err error) {
+	err = live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+		target, err := a.target(ctx, spec)
+		if err != nil {
+			return err
+		}
+		problems, err = provision.Finish(ctx, target, entryBeat(report))
+		return err
+	})
+	return problems, err
+}
+
+func entryBeat(report func(contract.Beat)) func(done, total int, current string) {
+	return func(done, total int, current string) {
+		report(contract.Beat{Message: fmt.Sprintf("%d of %d: %s", done, total, current)})
+	}
+}

@@ -1,0 +1,213 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/activity"
+
+	"timeferry/internal/bulk"
+	"timeferry/internal/contract"
+	"timeferry/internal/ident"
+	"timeferry/internal/plan"
+	"timeferry/internal/shape"
+	"timeferry/internal/source/prepare"
+	"timeferry/internal/source/slot"
+	"timeferry/internal/target/ledger"
+)
+
+// ClaimHost says which worker keeps the spool: the one that runs this.
+//
+//	Does: answers with this worker's identity.
+//	Safe to repeat because: the workflow keeps the first answer that it gets.
+//	Heartbeats: nothing of its own.
+//	Undone by: RemoveSpool.
+func (a *Activities) ClaimHost(context.Context, contract.Spec) (contract.HostClaim, error) {
+	return contract.HostClaim{HostID: a.HostID}, nil
+}
+
+// CreateLedger makes the bookkeeping on the target.
+//
+//	Does: creates schema timeferry with its tables, in one transaction.
+//	Safe to repeat because: what is there stays; a ledger of another migration is refused.
+//	Heartbeats: nothing of its own.
+//	Undone by: CleanTarget.
+func (a *Activities) CreateLedger(ctx context.Context, spec contract.Spec) error {
+	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withTarget(ctx, spec, "ledger", func(conn *pgx.Conn) error { return ledger.Create(ctx, conn, spec.Name) })
+	})
+}
+
+// PlanCopy cuts the tables in scope into parts and keeps the plan in the ledger.
+//
+//	Does: reads the source's catalogue, writes the plan in one transaction.
+//	Safe to repeat because: a table that is planned stays as it is.
+//	Heartbeats: nothing of its own.
+//	Undone by: CleanTarget.
+func (a *Activities) PlanCopy(ctx context.Context, spec contract.Spec) (out contract.CopyStatus, err error) {
+	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withBoth(ctx, spec, "plan", func(source, target *pgx.Conn) error {
+			facts, err := prepare.ReadFacts(ctx, source, spec.Tables)
+			if err != nil {
+				return err
+			}
+			if err := ledger.PlanTables(ctx, target, copyPlan(spec, facts)); err != nil {
+				return err
+			}
+			out, err = copyStatus(ctx, target)
+			return err
+		})
+	})
+	return out, err
+}
+
+// tidRangeVersion is the first server_version_num that reads only the pages of a ctid range.
+const tidRangeVersion = 140000
+
+func copyPlan(spec contract.Spec, facts plan.SourceFacts) []ledger.Table {
+	hypertables := plan.HypertablesOf(spec)
+	var tables []ledger.Table
+	for _, t := range facts.Tables {
+		if t.Unlogged && len(t.Columns) == 0 {
+			continue
+		}
+		_, isHypertable := hypertables[t.Table]
+		planned := ledger.Table{Table: t.Table, Bytes: t.Bytes, EstimatedRows: t.EstimatedRows, Hypertable: isHypertable,
+			TextCopy: t.NeedsTextCopy(), Columns: t.CopyColumns()}
+		for i, p := range plan.Parts(t, spec.Copy.PartBytes(), facts.Version >= tidRangeVersion) {
+			planned.Parts = append(planned.Parts, ledger.Part{Table: t.Table, Number: i + 1, Source: p.Source, First: p.First, End: p.End, Bytes: p.Bytes})
+		}
+		tables = append(tables, planned)
+	}
+	return tables
+}
+
+// FixIdentities gives every table in scope a replica identity by which its rows can be found.
+//
+//	Does: ALTER TABLE … REPLICA IDENTITY where the one in force does not do.
+//	Safe to repeat because: what was there before is recorded in the ledger before it is changed, and only the first record counts.
+//	Heartbeats: nothing of its own.
+//	Undone by: CleanSource.
+func (a *Activities) FixIdentities(ctx context.Context, spec contract.Spec) (out []contract.IdentityChoice, err error) {
+	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withBoth(ctx, spec, "replica identity", func(source, target *pgx.Conn) error {
+			facts, err := prepare.ReadFacts(ctx, source, spec.Tables)
+			if err != nil {
+				return err
+			}
+			ids := plan.IdentitiesOf(facts.Tables, spec.ReplicaIdentity.Fallback, plan.TimeColumnsOf(spec))
+			err = prepare.FixIdentities(ctx, source, ids, func(id plan.Identity, previous shape.Identity) error {
+				return ledger.RecordIdentity(ctx, target, ledger.Identity{Table: id.Table, Root: id.Root.String(),
+					PreviousKind: string(rune(previous.Kind)), PreviousIndex: previous.Index, ChosenKind: string(rune(id.Kind)), ChosenIndex: id.Index, Reason: id.Reason})
+			})
+			if err != nil {
+				return err
+			}
+			changed, err := ledger.Identities(ctx, target)
+			if err != nil {
+				return err
+			}
+			out = identityChoices(ids, changed)
+			return nil
+		})
+	})
+	return out, err
+}
+
+// identityChoices words the choices for the report: every table in scope, and the partitions that were changed.
+func identityChoices(ids []plan.Identity, changed []ledger.Identity) []contract.IdentityChoice {
+	byUs := map[ident.Table]bool{}
+	for _, c := range changed {
+		byUs[c.Table] = true
+	}
+	choices := []contract.IdentityChoice{}
+	for _, id := range ids {
+		if id.Table != id.Root && !byUs[id.Table] {
+			continue
+		}
+		words := map[byte]string{plan.IdentityDefault: "primary key", plan.IdentityFull: "full", plan.IdentityNothing: "none", plan.IdentityIndex: "index " + id.Index}
+		choices = append(choices, contract.IdentityChoice{Table: id.Table.String(), Identity: words[id.Kind], Changed: byUs[id.Table], Reason: id.Reason})
+	}
+	return choices
+}
+
+// CreatePublication publishes the tables in scope, each only once its replica identity is right.
+//
+//	Does: CREATE PUBLICATION … FOR TABLE.
+//	Safe to repeat because: a publication of our name is brought to the wanted tables.
+//	Heartbeats: nothing of its own.
+//	Undone by: CleanSource.
+func (a *Activities) CreatePublication(ctx context.Context, spec contract.Spec) error {
+	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return a.withBoth(ctx, spec, "publication", func(source, target *pgx.Conn) error {
+			p, err := publicationOf(ctx, source, spec)
+			if err != nil {
+				return err
+			}
+			name := contract.PublicationName(spec.Name)
+			for _, n := range p.Names(name) {
+				if err := ledger.RecordSourceObject(ctx, target, "publication", n, ""); err != nil {
+					return err
+				}
+			}
+			return prepare.CreatePublication(ctx, source, name, p)
+		})
+	})
+}
+
+func publicationOf(ctx context.Context, source *pgx.Conn, spec contract.Spec) (plan.Publication, error) {
+	facts, err := prepare.ReadFacts(ctx, source, spec.Tables)
+	if err != nil {
+		return plan.Publication{}, err
+	}
+	ids := plan.IdentitiesOf(facts.Tables, spec.ReplicaIdentity.Fallback, plan.TimeColumnsOf(spec))
+	return plan.PublicationPlan(facts.Tables, ids, facts.Version), nil
+}
+
+// HoldSnapshot owns the exported snapshot for as long as the copy needs it.
+//
+//	Does: makes the slot (or, when it is there, a temporary one beside it), begins an epoch in the ledger, tells the
+//	workflow, and keeps the snapshot alive until it is cancelled.
+//	Safe to repeat because: each attempt begins an epoch of its own; complete tables stay, the others are copied again. The
+//	slot's name is recorded before the slot is made.
+//	Heartbeats: who keeps the slot from being made, or the epoch held.
+//	Undone by: CleanSource.
+func (a *Activities) HoldSnapshot(ctx context.Context, spec contract.Spec) error {
+	execution := activity.GetInfo(ctx).WorkflowExecution
+	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+		source, err := a.source(ctx, spec)
+		if err != nil {
+			return err
+		}
+		return a.withTarget(ctx, spec, "epoch", func(target *pgx.Conn) error {
+			name := contract.SlotName(spec.Name)
+			if err := ledger.RecordSourceObject(ctx, target, "slot", name, ""); err != nil {
+				return err
+			}
+			snapshot, err := ledger.CurrentSnapshot(ctx, target)
+			if err != nil {
+				return err
+			}
+			fresh := snapshot == "" // later a missing slot would be a lost one
+			options := slot.HoldOptions{Source: source, Slot: name, Plugin: spec.Replication.Plugin, Fresh: fresh,
+				OnWaiting: func(b []slot.Blocker) { report(contract.Beat{Message: blockersInWords(b)}) }}
+			return slot.Hold(ctx, options, func(h slot.Held) error {
+				epoch, err := bulk.BeginEpoch(ctx, target, h.ConsistentPoint, h.Snapshot)
+				if err != nil {
+					return err
+				}
+				report(contract.Beat{Message: fmt.Sprintf("holding snapshot of epoch %d", epoch)})
+				return a.Client.SignalWorkflow(ctx, execution.ID, execution.RunID, contract.SignalSnapshot,
+					contract.SnapshotHeld{Epoch: epoch, Slot: name, ConsistentPoint: h.ConsistentPoint})
+			}, nil)
+		})
+	})
+}
+
+func blockersInWords(blockers []slot.Blocker) string {
+	b := blockers[0]
+	return fmt.Sprintf("the slot waits for %d older transactions, the oldest: pid %d, user %s, %s %s, open for %s",
+		len(blockers), b.PID, b.User, b.Application, b.State, b.Age.Round(time.Second))
+}

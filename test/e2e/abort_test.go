@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"timeferry/internal/contract"
+	"timeferry/internal/testkit/pgtest"
+)
+
+// withoutKeys adds tables whose replica identity a migration changes.
+const withoutKeys = small + `
+	CREATE TABLE keyless (a int, b text);
+	CREATE TABLE unique_only (a int NOT NULL UNIQUE, b text);
+	CREATE TABLE parts (k int, v text) PARTITION BY LIST (k);
+	CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);
+	INSERT INTO keyless VALUES (1, 'x'), (1, 'x'), (NULL, NULL);
+	INSERT INTO parts VALUES (1, 'one');`
+
+// TestAbortLeavesNothing aborts in each phase and compares both servers with what they were. A phase that would pass too
+// quickly is held by a lock that a test's session takes beforehand.
+func TestAbortLeavesNothing(t *testing.T) {
+	for _, c := range []struct {
+		phase contract.Phase
+		spec  func(map[string]any)
+		hold  func(h *holder)
+	}{
+		{contract.PhaseCreatingSlot, nil, func(h *holder) { h.lock(h.src, "SELECT txid_current()") }}, // slot creation waits for it
+		{contract.PhaseMigratingSchema, nil, func(h *holder) { h.lock(h.src, "LOCK TABLE people IN ACCESS EXCLUSIVE MODE") }},
+		{contract.PhaseAwaitingHypertables, func(s map[string]any) { s["hypertableGate"] = true }, nil},
+		{contract.PhaseCopying, func(s map[string]any) { s["hypertableGate"] = true }, func(h *holder) {
+			h.await(contract.PhaseAwaitingHypertables)
+			h.lock(h.src, "LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
+			h.order(contract.SignalApproveHypertables)
+		}},
+		{contract.PhaseIndexing, func(s map[string]any) { s["hypertableGate"] = true }, func(h *holder) {
+			h.await(contract.PhaseAwaitingHypertables)
+			h.lock(h.dst, "LOCK TABLE timeferry.entries IN ACCESS EXCLUSIVE MODE")
+			h.order(contract.SignalApproveHypertables)
+		}},
+		{contract.PhaseCatchingUp, func(s map[string]any) { s["hypertableGate"] = true }, func(h *holder) {
+			h.await(contract.PhaseAwaitingHypertables)
+			h.lock(h.dst, "LOCK TABLE timeferry.migration IN SHARE MODE")
+			h.order(contract.SignalApproveHypertables)
+		}},
+		{contract.PhaseInSync, nil, nil},
+	} {
+		t.Run(string(c.phase), func(t *testing.T) {
+			t.Parallel()
+			setup(t)
+			src, dst := pgtest.OwnSource(t, nil), pgtest.Target(t)
+			asMaster(t, src, withoutKeys)
+			sourceBefore, targetBefore := src.Dump(t, sourceState), dst.Dump(t, targetState)
+			w := newWorld(t)
+			h := &holder{migration: w.newMigration("doomed", src, dst, c.spec)}
+			if c.phase == contract.PhaseCreatingSlot {
+				c.hold(h)
+				h.start()
+			} else {
+				h.start()
+				if c.phase == contract.PhaseMigratingSchema {
+					h.await(contract.PhaseCreatingSlot)
+				}
+				if c.hold != nil {
+					c.hold(h)
+				}
+			}
+			h.await(c.phase)
+			if c.phase != contract.PhaseInSync {
+				asMaster(t, src, "INSERT INTO notes VALUES (1, 'while aborting')")
+			}
+			h.order(contract.SignalAbort, "--by", "carol")
+			h.release()
+			r := h.report()
+			require.Equal(t, contract.PhaseAborted, r.Outcome)
+			require.Empty(t, r.Left)
+			require.Equal(t, sourceBefore, src.Dump(t, sourceState))
+			require.Equal(t, targetBefore, dst.Dump(t, targetState))
+			h.requireNothingLeft()
+			asMaster(t, src, "UPDATE people SET name = 'still writable' WHERE id = 2")
+		})
+	}
+}
+
+// TestAbortWhileAwaitingReboot aborts at the gate, where the parameter group is all that was done.
+func TestAbortWhileAwaitingReboot(t *testing.T) {
+	t.Parallel()
+	setup(t)
+	src, env := rdsSource(t)
+	dst := pgtest.Target(t)
+	asMaster(t, src, withoutKeys)
+	sourceBefore, targetBefore := src.Dump(t, sourceState), dst.Dump(t, targetState)
+	w := newWorld(t, env...)
+	m := w.newMigration("gate", src, dst, withRDS)
+	m.start()
+	m.await(contract.PhaseAwaitingReboot)
+	m.order(contract.SignalAbort)
+	r := m.report()
+	require.Equal(t, contract.PhaseAborted, r.Outcome)
+	require.Len(t, r.Left, 1)
+	require.Contains(t, r.Left[0], "parameter group shop-prod-timeferry stays attached")
+	require.Equal(t, sourceBefore, src.Dump(t, sourceState))
+	require.Equal(t, targetBefore, dst.Dump(t, targetState))
+}
+
+// TestAbortKeepsTargetWhenAsked leaves the copied tables and drops only the bookkeeping.
+func TestAbortKeepsTargetWhenAsked(t *testing.T) {
+	t.Parallel()
+	setup(t)
+	src, dst := pgtest.Source(t), pgtest.Target(t)
+	asMaster(t, src, withoutKeys)
+	w := newWorld(t)
+	m := w.newMigration("kept", src, dst, nil)
+	m.start()
+	m.await(contract.PhaseInSync)
+	m.order(contract.SignalAbort, "--keep-target")
+	require.Equal(t, contract.PhaseAborted, m.report().Outcome)
+	m.requireEqual()
+	m.requireNothingLeft()
+}
+
+// holder is a migration with a session of the test's that keeps it in a phase.
+type holder struct {
+	*migration
+	tx pgx.Tx
+}
+
+func (h *holder) lock(db *pgtest.Database, sql string) {
+	h.t.Helper()
+	var err error
+	h.tx, err = db.Conn(h.t).Begin(context.Background())
+	require.NoError(h.t, err)
+	_, err = h.tx.Exec(context.Background(), sql)
+	require.NoError(h.t, err)
+}
+
+func (h *holder) release() {
+	h.t.Helper()
+	if h.tx != nil {
+		require.NoError(h.t, h.tx.Rollback(context.Background()))
+	}
+}

@@ -1,0 +1,183 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"timeferry/internal/change"
+	"timeferry/internal/contract"
+)
+
+// lagWatchSeconds is how long one look at the stream lasts while it is in sync: long enough that weeks of waiting fit into
+// one history, short enough that the details in the UI stay fresh.
+const lagWatchSeconds = 600
+
+// cutOver waits in sync for the order to switch, and switches. A cutover that fails lifts the fence and goes back to
+// in-sync, with the reason as a problem.
+func (m *migration) cutOver(ctx workflow.Context) error {
+	for attempt := 1; ; attempt++ {
+		if err := m.awaitCutover(ctx); err != nil {
+			return err
+		}
+		err := m.switchOver(ctx, attempt)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		problem := problemOf(err)
+		problem.Severity, problem.Object = contract.Warning, "cutover"
+		m.addProblem(problem)
+		workflow.GetLogger(ctx).Warn("cutover failed, back to in-sync", "err", problem.Message)
+		if err := m.unfence(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitCutover stays in sync until a person (or mode auto) wants the switch and the lag allows it.
+func (m *migration) awaitCutover(ctx workflow.Context) error {
+	m.enter(ctx, contract.PhaseInSync, "in sync")
+	for {
+		if m.spec.Cutover.Mode == "auto" && m.openProblem() == nil && len(m.status.Cutover.Steps) == 0 {
+			m.cutoverWanted = true
+		}
+		if err := m.awaitOrder(ctx); err != nil {
+			return err
+		}
+		m.cutoverWanted = false
+		lag, err := m.measureLag(ctx)
+		if err != nil {
+			return err
+		}
+		m.status.Replication = lag
+		if lag.LagBytes <= m.spec.Cutover.MaxLagBytes() {
+			return nil
+		}
+		m.addProblem(contract.Problem{Severity: contract.Warning, Code: "lag-too-high", Object: "cutover", Message: tooFarBehind(lag, m.spec)})
+		if m.spec.Cutover.Mode == "auto" {
+			if err := m.awaitSync(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// awaitOrder blocks until a cutover is wanted, following the stream meanwhile.
+func (m *migration) awaitOrder(ctx workflow.Context) error {
+	watching, cancel := workflow.WithCancel(ctx)
+	ended := false
+	workflow.GoNamed(watching, "watch-lag", func(ctx workflow.Context) {
+		for err := error(nil); err == nil; {
+			_, err = m.watchLag(ctx, contract.LagInput{Spec: m.spec, Seconds: lagWatchSeconds})
+		}
+		ended = true
+	})
+	err := m.await(ctx, func() bool { return m.cutoverWanted }, "in sync: the target follows the source", contract.SignalCutover)
+	cancel()
+	if waitErr := workflow.Await(ctx, func() bool { return ended }); err == nil {
+		err = waitErr
+	}
+	return err
+}
+
+// switchOver is the downtime: fence, marker, drain, sequences, comparison. It is not interrupted by abort.
+func (m *migration) switchOver(ctx workflow.Context, attempt int) error {
+	m.enter(ctx, contract.PhaseCuttingOver, "switching over")
+	m.removeProblem(contract.Problem{Code: "lag-too-high", Object: "cutover"})
+	c := &m.status.Cutover
+	*c = contract.CutoverStatus{}
+	began := workflow.Now(ctx)
+	step := func(name string, do func() error) error {
+		m.say(ctx, "switching over: %s", name)
+		start := workflow.Now(ctx)
+		err := do()
+		c.Steps = append(c.Steps, contract.StepTime{Step: name, MS: workflow.Now(ctx).Sub(start).Milliseconds()})
+		return err
+	}
+	if m.spec.Cutover.Fence == "readOnly" {
+		c.Fenced = true // before it is so: if its answer is lost, it must be lifted all the same
+		err := step("fence", func() error {
+			return workflow.ExecuteActivity(on(ctx, downtime, "no more writes on the source"), acts.Fence, m.spec).Get(ctx, &m.fence)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	err := step("marker", func() error {
+		return workflow.ExecuteActivity(on(ctx, downtime, "end of the stream"), acts.EmitMarker, m.spec).Get(ctx, &c.MarkerLSN)
+	})
+	if err != nil {
+		return err
+	}
+	err = step("drain", func() error { return m.drain(ctx, c.MarkerLSN) })
+	if err != nil {
+		return err
+	}
+	err = step("sequences", func() error {
+		return workflow.ExecuteActivity(on(ctx, downtime, "sequences"), acts.CopySequences, m.spec).Get(ctx, &c.Sequences)
+	})
+	if err != nil {
+		return err
+	}
+	if err := step("verify", func() error { return m.compare(ctx, attempt) }); err != nil {
+		return err
+	}
+	// Last, since it cannot be taken back: from here on triggers may fire that would disturb the applier.
+	err = step("triggers", func() error { return m.restoring(ctx, downtime, "triggers that always fire", acts.RestoreAtCutover) })
+	if err != nil {
+		return err
+	}
+	c.DowntimeMS = workflow.Now(ctx).Sub(began).Milliseconds()
+	return nil
+}
+
+func (m *migration) drain(ctx workflow.Context, lsn change.LSN) error {
+	return workflow.ExecuteActivity(on(ctx, downtime, "apply everything up to "+lsn.String()), acts.Drain, contract.DrainInput{Spec: m.spec, LSN: lsn}).
+		Get(ctx, &m.status.Replication)
+}
+
+// compare holds both sides against each other. Nothing is called verified that was not compared.
+func (m *migration) compare(ctx workflow.Context, attempt int) error {
+	method := m.spec.Cutover.Verify
+	m.report.Verification = contract.Verification{Method: method}
+	if method == "none" {
+		return nil
+	}
+	input := contract.CompareInput{Spec: m.spec, Run: fmt.Sprintf("cutover-%d", attempt), Method: method}
+	if err := workflow.ExecuteActivity(on(ctx, comparison, method+" of every table"), acts.Compare, input).Get(ctx, &m.report.Verification); err != nil {
+		return err
+	}
+	if v := m.report.Verification; !v.Equal {
+		d := v.Differences[0]
+		return notEqual(len(v.Differences), d)
+	}
+	m.status.Cutover.Verified = method
+	return nil
+}
+
+// unfence opens the source again. It goes on until it has succeeded: a fence left up is an outage.
+func (m *migration) unfence(ctx workflow.Context) error {
+	if !m.status.Cutover.Fenced {
+		return nil
+	}
+	err := m.persist(ctx, func(ctx workflow.Context) error {
+		return workflow.ExecuteActivity(on(ctx, urgent, "open the source for writes again"), acts.Unfence, m.spec).Get(ctx, nil)
+	})
+	if err == nil {
+		m.status.Cutover.Fenced = false
+	}
+	return err
+}
+
+// awaitComplete keeps everything as it is until a person says that the application is happy on the target.
+func (m *migration) awaitComplete(ctx workflow.Context) error {
+	m.enter(ctx, contract.PhaseCutOver, "cut over")
+	if err := m.finishSchema(ctx); err != nil { // what could be restored only after the applier's last change
+		return err
+	}
+	message := fmt.Sprintf("cut over after %d ms: point the application to the target, then complete", m.status.Cutover.DowntimeMS)
+	return m.await(ctx, func() bool { return m.completeWanted }, message, contract.SignalComplete)
+}

@@ -1,0 +1,164 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"timeferry/internal/contract"
+)
+
+// order is one signal, which is also an update of the same name.
+type order struct {
+	name        string
+	description string
+	// refuse says why the order cannot be taken now, or "".
+	refuse func() string
+	// take is the transition; it must not block and may run again.
+	take func(ctx workflow.Context, note contract.Note)
+}
+
+// listen registers every handler before the first step, so that no message can come too early.
+func (m *migration) listen(ctx workflow.Context) error {
+	err := workflow.SetQueryHandlerWithOptions(ctx, contract.QueryStatus, func() (contract.Status, error) { return m.answer(), nil },
+		workflow.QueryHandlerOptions{Description: "Phase, problems, progress of copy and stream, and what it waits for."})
+	if err != nil {
+		return err
+	}
+	for _, o := range m.orders() {
+		if err := m.listenFor(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *migration) orders() []order {
+	in := func(phases ...contract.Phase) func() string {
+		return func() string {
+			for _, p := range phases {
+				if m.status.Phase == p {
+					return ""
+				}
+			}
+			return fmt.Sprintf("the migration is in phase %s", m.status.Phase)
+		}
+	}
+	later := func(what string) func() string {
+		return func() string { return what }
+	}
+	nothing := func(workflow.Context, contract.Note) {}
+	return []order{
+		{contract.SignalApproveReboot, "Let the source be rebooted, so that the new parameters take effect.",
+			in(contract.PhaseAwaitingReboot), func(workflow.Context, contract.Note) { m.rebootApproved = true }},
+		{contract.SignalApproveHypertables, "Go on after the schema, once the hypertables on the target are as you want them.",
+			in(contract.PhaseAwaitingHypertables), func(workflow.Context, contract.Note) { m.hypertablesApproved = true }},
+		{contract.SignalCutover, "Switch over: stop writes on the source, drain, set sequences, compare.",
+			m.refuseCutover, func(workflow.Context, contract.Note) { m.cutoverWanted = true }},
+		{contract.SignalResume, "Try again what a problem stopped.", m.refuseResume,
+			func(workflow.Context, contract.Note) { m.resumes++ }},
+		{contract.SignalAbort, `Undo everything. {"keepTarget": true} leaves what was made on the target.`, m.refuseAbort,
+			func(_ workflow.Context, n contract.Note) {
+				m.aborting, m.keepTarget = true, n.KeepTarget
+				m.cancelWork()
+			}},
+		{contract.SignalComplete, "End the migration after the switch: remove slot, publication, bookkeeping and spool.",
+			in(contract.PhaseCutOver), func(workflow.Context, contract.Note) { m.completeWanted = true }},
+		{contract.SignalRollback, "Bring the application back to the source after the switch (needs cutover.reverse).",
+			later("it needs cutover.reverse, which this version does not offer: nothing streams from the target back to the source"), nothing},
+		{contract.SignalPause, "Hold the migration.", later("this version cannot pause; abort undoes everything"), nothing},
+		{contract.SignalVerify, "Compare both sides now.", later("this version compares at the cutover only"), nothing},
+		{contract.SignalResync, "Start again with a fresh slot and copy.", later("this version cannot resync; abort, then start again"), nothing},
+	}
+}
+
+func (m *migration) listenFor(ctx workflow.Context, o order) error {
+	err := workflow.SetUpdateHandlerWithOptions(ctx, o.name, func(ctx workflow.Context, note contract.Note) (string, error) {
+		if o.name == contract.SignalCutover {
+			if err := m.requireSmallLag(ctx); err != nil {
+				return "", err
+			}
+		}
+		m.decide(ctx, o, note)
+		return "accepted", nil
+	}, workflow.UpdateHandlerOptions{
+		Description: o.description,
+		Validator: func(contract.Note) error {
+			if why := o.refuse(); why != "" {
+				return fmt.Errorf("%s refused: %s", o.name, why)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	channel := workflow.GetSignalChannelWithOptions(ctx, o.name, workflow.SignalChannelOptions{Description: o.description})
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		for {
+			var note contract.Note
+			if more := channel.Receive(ctx, &note); !more {
+				return
+			}
+			if why := o.refuse(); why != "" {
+				m.addProblem(contract.Problem{Severity: contract.Warning, Code: "refused", Object: o.name, Message: "signal " + o.name + " refused: " + why})
+				workflow.SetCurrentDetails(ctx, m.details())
+				continue
+			}
+			m.decide(ctx, o, note)
+		}
+	})
+	return nil
+}
+
+func (m *migration) decide(ctx workflow.Context, o order, note contract.Note) {
+	m.removeProblem(contract.Problem{Code: "refused", Object: o.name})
+	m.status.Decisions = append(m.status.Decisions, contract.Decision{Signal: o.name, By: note.By, Reason: note.Reason, At: workflow.Now(ctx)})
+	o.take(ctx, note)
+}
+
+func (m *migration) refuseCutover() string {
+	if m.status.Phase != contract.PhaseInSync {
+		return fmt.Sprintf("the migration is in phase %s, cutover needs in-sync", m.status.Phase)
+	}
+	if p := m.openProblem(); p != nil {
+		return fmt.Sprintf("a problem is open: %s", p.Message)
+	}
+	return ""
+}
+
+func (m *migration) refuseResume() string {
+	if m.stopped == 0 {
+		return "nothing is stopped"
+	}
+	return ""
+}
+
+func (m *migration) refuseAbort() string {
+	switch m.status.Phase {
+	case contract.PhaseCuttingOver:
+		return "the cutover is under way; it ends by itself within moments, or goes back to in-sync"
+	case contract.PhaseCutOver:
+		return "the application may have written to the target already: complete ends the migration"
+	case contract.PhaseCompleted, contract.PhaseAborted, contract.PhaseAborting:
+		return fmt.Sprintf("the migration is in phase %s", m.status.Phase)
+	}
+	return ""
+}
+
+// requireSmallLag measures the lag for a cutover that came as an update, so that its sender gets the answer.
+func (m *migration) requireSmallLag(ctx workflow.Context) error {
+	lag, err := m.measureLag(ctx)
+	if err != nil {
+		return err
+	}
+	if lag.LagBytes > m.spec.Cutover.MaxLagBytes() {
+		return temporal.NewNonRetryableApplicationError(tooFarBehind(lag, m.spec), "lag-too-high", nil)
+	}
+	return nil
+}
+
+func tooFarBehind(lag contract.ReplicationStatus, spec contract.Spec) string {
+	return fmt.Sprintf("cutover refused: the target is %d bytes behind, cutover.maxLag is %s", lag.LagBytes, spec.Cutover.MaxLag)
+}

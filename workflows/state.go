@@ -1,0 +1,178 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"timeferry/internal/contract"
+)
+
+// migration is the state of one LiveMigration.
+type migration struct {
+	spec      contract.Spec
+	status    contract.Status
+	report    contract.Report
+	plan      contract.ParameterPlan
+	hostID    string
+	held      contract.SnapshotHeld
+	fence     contract.FenceResult
+	changed   bool // something outside may have been changed: from here on only abort undoes it
+	started   time.Time
+	streaming []*background
+
+	// What people asked for. Each is set by one transition function, whether it came as a signal or as an update.
+	rebootApproved, hypertablesApproved, cutoverWanted, completeWanted, aborting bool
+	keepTarget                                                                   bool
+	resumes                                                                      int // how often resume was asked for
+
+	gate    []string // signals that would open the gate the story stands at
+	stopped int      // how many steps wait for resume
+
+	cancelWork workflow.CancelFunc
+}
+
+func newMigration(ctx workflow.Context, spec contract.Spec) *migration {
+	m := &migration{spec: spec, started: workflow.Now(ctx)}
+	m.status = contract.Status{Name: spec.Name, Problems: []contract.Problem{},
+		Source: contract.SourceStatus{Host: spec.Source.Host, Port: spec.Source.Port}}
+	m.report = contract.Report{Name: spec.Name, Started: m.started, Identities: []contract.IdentityChoice{},
+		Hypertables: []string{}, RolesCreated: []string{}, RolesWithoutPassword: []string{}, Left: []string{}}
+	return m
+}
+
+// enter makes phase the current one and tells the UI.
+func (m *migration) enter(ctx workflow.Context, phase contract.Phase, format string, args ...any) {
+	now := workflow.Now(ctx)
+	if n := len(m.status.Phases); n > 0 && m.status.Phases[n-1].Phase != phase {
+		last := &m.status.Phases[n-1]
+		last.MS = now.Sub(last.Entered).Milliseconds()
+	}
+	if n := len(m.status.Phases); n == 0 || m.status.Phases[n-1].Phase != phase {
+		m.status.Phases = append(m.status.Phases, contract.PhaseTime{Phase: phase, Entered: now})
+		workflow.GetLogger(ctx).Info("phase entered", "phase", phase)
+	}
+	m.status.Phase = phase
+	m.say(ctx, format, args...)
+}
+
+// say sets the message that people read in status and in the UI.
+func (m *migration) say(ctx workflow.Context, format string, args ...any) {
+	m.status.Message = fmt.Sprintf(format, args...)
+	workflow.SetCurrentDetails(ctx, m.details())
+}
+
+// details is the markdown that the UI shows on top.
+func (m *migration) details() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s**: %s\n", m.status.Phase, m.status.Message)
+	if signals := m.awaiting(); len(signals) > 0 {
+		fmt.Fprintf(&b, "\nWaiting for signal: `%s`\n", strings.Join(signals, "`, `"))
+	}
+	if c := m.status.Copy; c.Tables > 0 {
+		fmt.Fprintf(&b, "\n- copy: %d of %d tables, %d of %d parts, %d rows, %.1f MiB\n", c.TablesDone, c.Tables, c.PartsDone, c.Parts, c.Rows, float64(c.BytesDone)/(1<<20))
+	}
+	if r := m.status.Replication; r.AppliedLSN != 0 {
+		fmt.Fprintf(&b, "- stream: applied to %s, %d bytes behind\n", r.AppliedLSN, r.LagBytes)
+	}
+	for _, p := range m.status.Problems {
+		if p.Severity == contract.Fatal {
+			fmt.Fprintf(&b, "\n> **%s** %s: %s\n", p.Code, p.Object, p.Message)
+		}
+	}
+	return b.String()
+}
+
+// awaiting lists the signals that would let the migration go on.
+func (m *migration) awaiting() []string {
+	signals := append([]string{}, m.gate...)
+	if m.stopped > 0 {
+		signals = append(signals, contract.SignalResume)
+	}
+	if len(signals) > 0 && m.refuseAbort() == "" {
+		signals = append(signals, contract.SignalAbort)
+	}
+	return signals
+}
+
+// await blocks until ready holds, showing which signals would help. It ends with ctx's error when work is cancelled.
+func (m *migration) await(ctx workflow.Context, ready func() bool, message string, signals ...string) error {
+	m.gate = signals
+	m.say(ctx, "%s", message)
+	err := workflow.Await(ctx, ready)
+	m.gate = nil
+	return err
+}
+
+// persist runs do until it succeeds. A failure that Temporal's retries do not mend becomes a problem that a person sees,
+// and do runs again after `resume`.
+func (m *migration) persist(ctx workflow.Context, do func(workflow.Context) error) error {
+	for {
+		err := do(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		problem := problemOf(err)
+		workflow.GetLogger(ctx).Error("stopped by a problem", "class", problem.Code, "err", problem.Message)
+		m.addProblem(problem)
+		m.stopped++
+		seen, message := m.resumes, m.status.Message
+		m.say(ctx, "stopped: %s", problem.Message)
+		err = workflow.Await(ctx, func() bool { return m.resumes > seen })
+		m.stopped--
+		m.removeProblem(problem)
+		m.say(ctx, "%s", message)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (m *migration) addProblem(p contract.Problem) {
+	m.removeProblem(p)
+	m.status.Problems = append(m.status.Problems, p)
+}
+
+func (m *migration) removeProblem(p contract.Problem) {
+	kept := []contract.Problem{}
+	for _, q := range m.status.Problems {
+		if q.Code != p.Code || q.Object != p.Object {
+			kept = append(kept, q)
+		}
+	}
+	m.status.Problems = kept
+}
+
+// openProblem is the first problem that forbids a cutover, or nil.
+func (m *migration) openProblem() *contract.Problem {
+	for i, p := range m.status.Problems {
+		if p.Severity == contract.Fatal {
+			return &m.status.Problems[i]
+		}
+	}
+	return nil
+}
+
+// answer is what the query status returns.
+func (m *migration) answer() contract.Status {
+	s := m.status
+	s.Awaiting = m.awaiting()
+	return s
+}
+
+// problemOf takes the problem out of an activity's error, or makes one of its text.
+func problemOf(err error) contract.Problem {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		var p contract.Problem
+		if app.HasDetails() && app.Details(&p) == nil && p.Message != "" {
+			return p
+		}
+		return contract.Problem{Severity: contract.Fatal, Code: app.Type(), Message: app.Message()}
+	}
+	return contract.Problem{Severity: contract.Fatal, Code: "failed", Message: err.Error()}
+}
