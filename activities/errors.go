@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
+	"timeferry/internal/bulk"
 	"timeferry/internal/contract"
 	"timeferry/internal/fault"
 )
@@ -40,6 +41,8 @@ func translate(ctx context.Context, err error) error {
 		options.NextRetryDelay = 5 * time.Second
 		options.Category = temporal.ApplicationErrorCategoryBenign
 	case fault.Transient:
+		// The copy cannot mend it by trying again: the workflow takes a new snapshot.
+		options.NonRetryable = typeOf(class, err) == bulk.CodeTableRewritten
 	default:
 		options.NonRetryable = activity.GetInfo(ctx).Attempt >= maxUnknownAttempts
 	}

@@ -37,7 +37,7 @@ func (a *Activities) Receive(ctx context.Context, spec contract.Spec) error {
 			return err
 		}
 		defer release()
-		r := capture.Receiver{Source: source, Slot: contract.SlotName(spec.Name), Publication: publications[0], Spool: s, Log: a.Log, ServerVersion: version}
+		r := capture.Receiver{Source: source, Slot: contract.SlotName(spec.Name), Publications: publications, Spool: s, Log: a.Log, ServerVersion: version}
 		return r.Run(ctx, func(p capture.Progress) {
 			report(contract.Beat{Message: p.Paused, Replication: &contract.ReplicationStatus{ReceivedLSN: p.ReceivedLSN, SpooledBytes: s.Stats().Bytes}})
 		})

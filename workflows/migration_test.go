@@ -267,6 +267,18 @@ func TestAProblemWaitsForResume(t *testing.T) {
 	require.Empty(t, r.Problems, "mended")
 }
 
+func TestARewrittenTableGetsANewSnapshot(t *testing.T) {
+	w := newWorld(t)
+	w.when("CopyParts", 1, func() error {
+		return temporal.NewNonRetryableApplicationError("the table was rewritten", "table-rewritten", nil)
+	})
+	w.signalIn(t, contract.PhaseCutOver, contract.SignalComplete, nil)
+	w.ExecuteWorkflow(workflows.LiveMigration, plainSpec(`, "cutover": {"mode": "auto"}`))
+	require.Equal(t, contract.PhaseCompleted, w.report(t).Outcome)
+	require.Equal(t, 2, w.fake.called("HoldSnapshot"))
+	require.Equal(t, 8, w.fake.called("CopyParts"), "four streams twice")
+}
+
 func TestAFailedCutoverOpensTheSourceAgain(t *testing.T) {
 	w := newWorld(t)
 	w.fake.differ = true

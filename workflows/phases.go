@@ -8,6 +8,10 @@ import (
 	"timeferry/internal/contract"
 )
 
+// codeTableRewritten is the copy's word for a table whose rows moved to other blocks between two of its parts (VACUUM FULL,
+// CLUSTER): only a new snapshot helps.
+const codeTableRewritten = "table-rewritten"
+
 // createSlot fixes the replica identities, publishes the tables, and takes the slot with its snapshot. The order is a
 // promise: a table in the publication without an identity makes the application's UPDATE fail.
 func (m *migration) createSlot(ctx workflow.Context) error {
@@ -38,9 +42,7 @@ func (m *migration) createSlot(ctx workflow.Context) error {
 	m.status.Source.Slot = contract.SlotName(m.spec.Name)
 	m.listenForSnapshots(ctx)
 	m.say(ctx, "creating slot %s; it waits for transactions that are older", m.status.Source.Slot)
-	m.begin(ctx, "hold-snapshot", func(ctx workflow.Context) error {
-		return workflow.ExecuteActivity(on(ctx, stream, "slot and snapshot"), acts.HoldSnapshot, m.spec).Get(ctx, nil)
-	})
+	m.holdSnapshot(ctx)
 	if err := workflow.Await(ctx, func() bool { return m.held.Epoch > 0 }); err != nil {
 		return err
 	}
@@ -48,6 +50,22 @@ func (m *migration) createSlot(ctx workflow.Context) error {
 		return workflow.ExecuteActivity(onHost(ctx, stream, m.hostID, "slot → spool"), acts.Receive, m.spec).Get(ctx, nil)
 	})
 	return nil
+}
+
+func (m *migration) holdSnapshot(ctx workflow.Context) {
+	m.holder = m.begin(ctx, "hold-snapshot", func(ctx workflow.Context) error {
+		return workflow.ExecuteActivity(on(ctx, stream, "slot and snapshot"), acts.HoldSnapshot, m.spec).Get(ctx, nil)
+	})
+}
+
+// renewSnapshot gives up the present snapshot and waits for the next epoch.
+func (m *migration) renewSnapshot(ctx workflow.Context) error {
+	if err := m.holder.stop(ctx); err != nil {
+		return err
+	}
+	seen := m.held.Epoch
+	m.holdSnapshot(ctx)
+	return workflow.Await(ctx, func() bool { return m.held.Epoch > seen })
 }
 
 // listenForSnapshots takes the holder's word for each new epoch; one from an attempt that is over is dropped.
@@ -120,7 +138,7 @@ func (m *migration) copyData(ctx workflow.Context) error {
 	}
 	m.report.CopySeconds = workflow.Now(ctx).Sub(started).Seconds()
 	// The snapshot has done its work: holding it longer would keep the source from cleaning up dead rows.
-	return m.streaming[0].stop(ctx)
+	return m.holder.stop(ctx)
 }
 
 // copyStreams runs the streams side by side, and then asks the ledger how far the copy is.
@@ -135,6 +153,9 @@ func (m *migration) copyStreams(ctx workflow.Context) error {
 		if err := f.Get(ctx, nil); err != nil && first == nil {
 			first = err
 		}
+	}
+	if first != nil && problemOf(first).Code == codeTableRewritten {
+		first = m.renewSnapshot(ctx)
 	}
 	if first != nil {
 		return first

@@ -24,6 +24,7 @@ type migration struct {
 	changed   bool // something outside may have been changed: from here on only abort undoes it
 	started   time.Time
 	streaming []*background
+	holder    *background // of the snapshot, one of streaming
 
 	// What people asked for. Each is set by one transition function, whether it came as a signal or as an update.
 	rebootApproved, hypertablesApproved, cutoverWanted, completeWanted, aborting bool

@@ -48,6 +48,9 @@ func CopyParts(ctx context.Context, o Options, onProgress func(Progress)) (done 
 		return 0, err
 	}
 	defer func() { s.close(ctx) }()
+	if _, err := ledger.MarkHypertables(ctx, s.target); err != nil {
+		return 0, fmt.Errorf("look for hypertables: %w", err)
+	}
 	for {
 		copied, err := s.copyNext(ctx)
 		if err != nil {

@@ -73,3 +73,16 @@ func TestCopyGoesOnWithoutChunksAhead(t *testing.T) {
 	require.NoError(t, <-ended)
 	f.requireSame(t, "*", "metrics")
 }
+
+// A person may make hypertables after the plan was made; TRUNCATE ONLY, FREEZE and the lock on chunks matter for them too.
+func TestCopyNoticesHypertableMadeByHand(t *testing.T) {
+	f := newFixture(t, "copy_by_hand")
+	f.execBoth(t, "CREATE TABLE metrics (ts timestamptz NOT NULL, v text)")
+	f.execSource(t, "INSERT INTO metrics SELECT timestamptz '2024-01-01' + g * interval '1 hour', repeat('x', 1000) FROM generate_series(1, 10000) g")
+	f.planTables(t, 1<<30)
+	f.beginEpoch(t)
+	f.execTarget(t, "SELECT create_hypertable('metrics', 'ts')")
+	f.copyAll(t)
+	f.requireSame(t, "*", "metrics")
+	require.Equal(t, "t", f.dst.QueryValue(t, "SELECT hypertable FROM timeferry.tables"))
+}

@@ -77,7 +77,9 @@ func DialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.P
 		return nil, err
 	}
 	config.RuntimeParams["replication"] = "database"
-	config.RuntimeParams["options"] = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
+	// The stream's values come as this session's text: it must not depend on the server's or the database's settings.
+	config.RuntimeParams["options"] = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0" +
+		" -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex"
 	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
 	if err != nil {
 		return nil, explainConnect(e, err)
@@ -103,6 +105,7 @@ func (e Endpoint) config(purpose string) (*pgx.ConnConfig, error) {
 	}
 	config.Password = e.Password
 	config.ConnectTimeout = 15 * time.Second
+	config.RuntimeParams["client_encoding"] = "UTF8" // else text would come in the database's encoding
 	config.RuntimeParams["application_name"] = ApplicationName + " " + purpose
 	config.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 10 * time.Second, Count: 6}}).DialContext
 	return config, nil

@@ -285,6 +285,7 @@ func (m *migration) report() contract.Report {
 	defer cancel()
 	var r contract.Report
 	require.NoError(m.t, m.client.GetWorkflow(ctx, contract.WorkflowID(m.name), "").Get(ctx, &r))
+	m.record()
 	return r
 }
 
@@ -320,7 +321,7 @@ func (m *migration) requireEqual() {
 const sourceState = `
 	SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database()
 	UNION ALL SELECT 'publication ' || pubname FROM pg_publication
-	UNION ALL SELECT 'identity ' || c.oid::regclass || ' ' || c.relreplident || coalesce((SELECT ' ' || indexrelid::regclass FROM pg_index WHERE indrelid = c.oid AND indisreplident), '')
+	UNION ALL SELECT 'identity ' || c.oid::regclass || ' ' || c.relreplident::text || coalesce((SELECT ' ' || indexrelid::regclass FROM pg_index WHERE indrelid = c.oid AND indisreplident), '')
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 	UNION ALL SELECT 'setting ' || array_to_string(setconfig, ',') FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
 	UNION ALL SELECT 'schema ' || nspname FROM pg_namespace ORDER BY 1`
@@ -348,3 +349,15 @@ func (m *migration) requireNothingLeft() {
 type rawJSON []byte
 
 func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
+
+// record keeps the history for the replay tests if TIMEFERRY_RECORD names a directory.
+func (m *migration) record() {
+	m.t.Helper()
+	into := os.Getenv("TIMEFERRY_RECORD")
+	if into == "" {
+		return
+	}
+	history := m.run(shared.temporal, "workflow", "show", "-w", contract.WorkflowID(m.name), "-o", "json", "--address", shared.address, "--namespace", m.namespace)
+	name := strings.NewReplacer("/", "-", " ", "-").Replace(strings.TrimPrefix(m.t.Name(), "Test"))
+	require.NoError(m.t, os.WriteFile(filepath.Join(into, strings.ToLower(name)+".json"), []byte(history), 0o600))
+}

@@ -243,7 +243,7 @@ func TestErrorsThatNoReconnectMends(t *testing.T) {
 	}{
 		{"no such slot", func(r *capture.Receiver) { r.Slot = "capture_nowhere" }, capture.CodeSlotLost, fault.Operator},
 		{"no such publication", func(r *capture.Receiver) {
-			r.Publication = "nowhere"
+			r.Publications = []string{"nowhere"}
 			src.Exec(t, `INSERT INTO events VALUES (1, 1, '')`)
 		}, capture.CodeNoPublication, fault.Operator},
 		{"slot ahead of the spool", func(r *capture.Receiver) {

@@ -51,7 +51,7 @@ func receiverProcess(config string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	r := &capture.Receiver{Source: c.Source, Slot: c.Slot, Publication: c.Publication, Spool: s}
+	r := &capture.Receiver{Source: c.Source, Slot: c.Slot, Publications: []string{c.Publication}, Spool: s}
 	fmt.Fprintln(os.Stderr, r.Run(context.Background(), nil))
 	return 1
 }
@@ -81,7 +81,7 @@ func newStream(t *testing.T, src *pgtest.Database, name string) *stream {
 }
 
 func (s *stream) receiver(sp *spool.Spool) *capture.Receiver {
-	return &capture.Receiver{Source: s.src.Endpoint, Slot: s.slot, Publication: s.publication, Spool: sp}
+	return &capture.Receiver{Source: s.src.Endpoint, Slot: s.slot, Publications: []string{s.publication}, Spool: sp}
 }
 
 func (s *stream) open(t *testing.T, o spool.Options) *spool.Spool {

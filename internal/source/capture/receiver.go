@@ -14,11 +14,11 @@ import (
 
 // Receiver streams one slot into one spool. Run may be called once at a time; it does not close the spool.
 type Receiver struct {
-	Source      pgkit.Endpoint
-	Slot        string
-	Publication string
-	Spool       *spool.Spool
-	Log         *slog.Logger // nil: no log
+	Source       pgkit.Endpoint
+	Slot         string
+	Publications []string // all that the tables in scope are in
+	Spool        *spool.Spool
+	Log          *slog.Logger // nil: no log
 	// ServerVersion is the source's server_version_num; 0 asks the source.
 	ServerVersion int
 

@@ -3,20 +3,15 @@ package capture
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 
 	"timeferry/internal/change"
 	"timeferry/internal/fault"
-	"timeferry/internal/pgoutput"
-	"timeferry/internal/spool"
 )
 
 const (
@@ -27,6 +22,7 @@ const (
 	progressEvery = 500 * time.Millisecond
 	reportEvery   = time.Second
 	statusEvery   = 10 * time.Second
+	gatherFor     = time.Millisecond
 )
 
 // session is one connection that streams. Its goroutine owns the connection: it reads messages into chunks for the
@@ -44,6 +40,9 @@ type session struct {
 	skipping bool       // inside of a transaction that the spool has
 	end      change.LSN // of the last whole transaction or progress that was put into a chunk
 	pending  change.LSN // progress that was heard of, not yet put into a chunk
+
+	handedAt time.Time // when the writer got its last chunk
+	armed    bool      // the read deadline stands at the next hand-over
 
 	statusEvery                         time.Duration
 	replyWanted                         bool
@@ -116,8 +115,10 @@ func (s *session) receive(ctx context.Context) error {
 	frontend := s.conn.Frontend()
 	s.attention.Store(true)
 	for {
-		if frontend.ReadBufferLen() == 0 && !s.inTx { // nobody can see a part of a transaction, so it may wait for its rest
-			s.handOver()
+		if frontend.ReadBufferLen() == 0 && !s.inTx && len(s.chunk.records) > 0 {
+			if err := s.handOverInTime(); err != nil {
+				return err
+			}
 		}
 		if s.attention.Load() || s.replyWanted {
 			if err := s.lookUp(ctx); err != nil {
@@ -154,6 +155,7 @@ func isTimeout(err error) bool {
 // lookUp does what is due besides reading.
 func (s *session) lookUp(ctx context.Context) error {
 	s.attention.Store(false)
+	s.armed = false
 	if err := s.conn.Conn().SetReadDeadline(time.Time{}); err != nil {
 		return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "%w", err)
 	}
@@ -189,6 +191,30 @@ func (s *session) upkeep(ctx context.Context) error {
 // errWriterFailed ends receive; the writer's finish has the error itself.
 var errWriterFailed = errors.New("the spool takes no more")
 
+// handOverInTime hands over whole transactions: at once when they are few, every gatherFor when many come, because waking
+// the writer costs more than writing. A part of a transaction may wait for its rest: nobody could see it.
+func (s *session) handOverInTime() error {
+	now := time.Now()
+	var deadline time.Time
+	switch due := s.handedAt.Add(gatherFor); {
+	case !now.Before(due):
+		s.handOver()
+		if !s.armed {
+			return nil
+		}
+		s.armed = false
+	case s.armed:
+		return nil
+	default:
+		deadline, s.armed = due, true
+	}
+	// Should this undo wake's deadline: its flag is looked at next.
+	if err := s.conn.Conn().SetReadDeadline(deadline); err != nil {
+		return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "%w", err)
+	}
+	return nil
+}
+
 // handOver gives the chunk to the writer if there is something in it and the writer has room for it.
 func (s *session) handOver() {
 	if len(s.chunk.records) == 0 {
@@ -196,7 +222,7 @@ func (s *session) handOver() {
 	}
 	select {
 	case s.writer.in <- s.chunk:
-		s.chunk = s.writer.empty()
+		s.chunk, s.handedAt = s.writer.empty(), time.Now()
 	default:
 	}
 }
@@ -218,87 +244,4 @@ func (s *session) waitForWriter(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-// message takes one message of the protocol.
-func (s *session) message(msg pgproto3.BackendMessage) error {
-	switch msg := msg.(type) {
-	case *pgproto3.CopyData:
-		if len(msg.Data) == 0 {
-			return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "an empty message")
-		}
-		switch msg.Data[0] {
-		case pglogrepl.XLogDataByteID:
-			return s.data(msg.Data[1:])
-		case pglogrepl.PrimaryKeepaliveMessageByteID:
-			return s.keepalive(msg.Data[1:])
-		}
-		return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "a message of unknown type 0x%02x", msg.Data[0])
-	case *pgproto3.ErrorResponse:
-		return fmt.Errorf("receive from slot %s: %w", s.r.Slot, pgconn.ErrorResponseToPgError(msg))
-	case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
-		return nil
-	}
-	return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "the server ended the stream (%T)", msg)
-}
-
-// data takes one replication message, unless it belongs to a transaction that the spool has.
-func (s *session) data(body []byte) error {
-	x, err := pglogrepl.ParseXLogData(body)
-	if err != nil {
-		return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "%w", err)
-	}
-	p := &s.r.progress
-	p.Bytes += int64(len(x.WALData))
-	p.ServerEnd, p.ServerTime = max(p.ServerEnd, change.LSN(x.ServerWALEnd)), x.ServerTime
-	if final, ok := pgoutput.IsBegin(x.WALData); ok {
-		s.inTx, s.skipping = true, final < s.end
-	} else if end, ok := pgoutput.IsCommit(x.WALData); ok {
-		s.inTx = false
-		if s.skipping {
-			s.skipping = false
-			return nil
-		}
-		s.end = end
-		p.Transactions++
-	} else if !s.inTx {
-		if at, ok := pgoutput.IsLooseMessage(x.WALData); ok {
-			if at <= s.end {
-				return nil
-			}
-			s.end = at // the end of its record
-		}
-	}
-	if !s.skipping { // relations described in a skipped transaction are known since it came first
-		s.chunk.add(spool.Message, change.LSN(x.WALStart), x.WALData)
-	}
-	return nil
-}
-
-// keepalive says how far the server has come: outside of a transaction there is nothing more for us before that.
-func (s *session) keepalive(body []byte) error {
-	k, err := pglogrepl.ParsePrimaryKeepaliveMessage(body)
-	if err != nil {
-		return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "%w", err)
-	}
-	p := &s.r.progress
-	p.ServerEnd, p.ServerTime = max(p.ServerEnd, change.LSN(k.ServerWALEnd)), k.ServerTime
-	if !s.inTx {
-		s.pending = change.LSN(k.ServerWALEnd)
-	}
-	if k.ReplyRequested {
-		// A server that shuts down asks, and waits until all is confirmed.
-		s.replyWanted = true
-		s.noteProgress(time.Now(), true)
-	}
-	return nil
-}
-
-// noteProgress puts the progress heard of into the stream, now or when it is time.
-func (s *session) noteProgress(now time.Time, atOnce bool) {
-	if s.inTx || s.pending <= s.end || (!atOnce && now.Sub(s.progressAt) < progressEvery) {
-		return
-	}
-	s.chunk.add(spool.Progress, s.pending, nil)
-	s.end, s.progressAt = s.pending, now
 }

@@ -71,7 +71,7 @@ func (r *Receiver) start(ctx context.Context, conn *pgconn.PgConn) (slotState, c
 		return state, 0, err
 	}
 	start := max(r.Spool.Durable(), state.confirmed)
-	args := []string{"proto_version '1'", "publication_names " + ident.Literal(ident.Quote(r.Publication))}
+	args := []string{"proto_version '1'", "publication_names " + ident.Literal(ident.Columns(r.Publications))}
 	if state.serverVersion >= 140000 {
 		args = append(args, "messages 'true'")
 	}

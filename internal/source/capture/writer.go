@@ -13,8 +13,10 @@ const (
 	// chunkBytes and chunkCount bound what lies between the connection and the disk: 4 MiB, plus one message of any size.
 	chunkBytes = 256 << 10
 	chunkCount = 16
-	// A sync is due when the stream pauses for syncPause, or after syncBytes or syncEvery.
+	// A sync is due when the stream pauses for syncPause, but syncGap after the one before, or after syncBytes or syncEvery.
+	// Readers do not wait for it.
 	syncPause = 2 * time.Millisecond
+	syncGap   = 20 * time.Millisecond
 	syncBytes = 8 << 20
 	syncEvery = 100 * time.Millisecond
 )
@@ -49,8 +51,9 @@ type writer struct {
 	paused atomic.Pointer[string]
 	err    error // read it after done only
 
-	unsynced int64 // bytes appended since the last sync
-	since    time.Time
+	unsynced int64       // bytes appended since the last sync
+	since    time.Time   // when the first of them was appended
+	synced   time.Time   // when the last sync was done
 	pausing  *time.Timer // of next, kept to be used again
 }
 
@@ -160,7 +163,7 @@ func (w *writer) next() (c *chunk, ok bool, err error) {
 		if err := w.patiently(w.spool.Flush); err != nil {
 			return nil, false, err
 		}
-		w.pausing.Reset(syncPause)
+		w.pausing.Reset(max(syncPause, time.Until(w.synced.Add(syncGap))))
 		select {
 		case c, ok := <-w.in:
 			return c, ok, nil
@@ -199,7 +202,7 @@ func (w *writer) sync() error {
 	if err != nil {
 		return err
 	}
-	w.unsynced = 0
+	w.unsynced, w.synced = 0, time.Now()
 	if w.spool.Durable() != before {
 		w.wake()
 	}

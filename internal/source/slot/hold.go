@@ -41,7 +41,7 @@ const (
 )
 
 // Hold makes or finds the permanent slot, takes a snapshot with its exact consistent point, calls onHeld once, and keeps the
-// snapshot alive until ctx ends. It calls onPing after each proof of life. It returns nil when ctx ended after onHeld
+// snapshot alive until ctx ends. It calls onPing, if not nil, after each proof of life. It returns nil when ctx ended after onHeld
 // returned, ctx's error when it ended before, onHeld's error, or a Transient fault CodeSnapshotLost when the snapshot is gone.
 // May be called again at any time: an existing slot is kept, and a temporary one gives a new snapshot.
 func Hold(ctx context.Context, o HoldOptions, onHeld func(Held) error, onPing func()) error {
@@ -174,7 +174,9 @@ func keepAlive(ctx context.Context, conn *pgx.Conn, held Held, onPing func()) er
 		if err != nil {
 			return fault.New(fault.Transient, "hold snapshot of", held.Slot, "", "the session that held it has ended: %w", err).WithCode(CodeSnapshotLost)
 		}
-		onPing()
+		if onPing != nil {
+			onPing()
+		}
 	}
 }
 

@@ -199,6 +199,9 @@ func TestHoldWithoutFreeSlot(t *testing.T) {
 func TestHoldPassesErrorsAndCancellation(t *testing.T) {
 	src := pgtest.Source(t)
 	broken := errors.New("told nobody")
+	quiet, stop := context.WithTimeout(context.Background(), 5*time.Second) // long enough for a ping
+	defer stop()
+	require.NoError(t, slot.Hold(quiet, slot.HoldOptions{Source: src.Master, Slot: "hold_quiet", Plugin: "pgoutput", Fresh: true}, func(slot.Held) error { return nil }, nil))
 	o := slot.HoldOptions{Source: src.Master, Slot: "hold_errors", Plugin: "pgoutput", Fresh: true}
 	require.ErrorIs(t, slot.Hold(context.Background(), o, func(slot.Held) error { return broken }, func() {}), broken)
 

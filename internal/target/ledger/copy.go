@@ -174,6 +174,18 @@ func CompleteTables(ctx context.Context, q pgkit.Querier) (int, error) {
 	return int(tag.RowsAffected()), err
 }
 
+// MarkHypertables notes tables that became hypertables after the plan was made, by hand at the gate for them. It returns
+// how many there were.
+func MarkHypertables(ctx context.Context, q pgkit.Querier) (int, error) {
+	var installed bool
+	if err := q.QueryRow(ctx, "SELECT to_regclass('timescaledb_information.hypertables') IS NOT NULL").Scan(&installed); err != nil || !installed {
+		return 0, err
+	}
+	tag, err := q.Exec(ctx, `UPDATE timeferry.tables t SET hypertable = true FROM timescaledb_information.hypertables h
+		WHERE NOT t.hypertable AND (h.hypertable_schema, h.hypertable_name) = (t.schema_name::name, t.table_name::name)`)
+	return int(tag.RowsAffected()), err
+}
+
 // Unfinished counts what is left to copy: parts that are not done, those being copied right now among them, and tables
 // without such parts that are not marked complete yet.
 func Unfinished(ctx context.Context, q pgkit.Querier) (left int, err error) {
