@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"timeferry/internal/testkit/pgserver"
@@ -54,33 +56,44 @@ func keepUp(ctx context.Context, w *world.World) error {
 	}
 }
 
+// steps are what there is to try, each with starter, temporal and tctl. DIR is the state directory.
+var steps = []struct{ what, starter, temporal, tctl string }{
+	{"start", "preflight -f DIR/shop.yaml && starter start -f DIR/shop.yaml",
+		"workflow start -w timeferry-shop --type LiveMigration --task-queue timeferry --input-file DIR/shop.json",
+		"workflow start --workflow_id timeferry-shop --workflow_type LiveMigration --taskqueue timeferry --input_file DIR/shop.json"},
+	{"watch", "watch shop", "workflow query -w timeferry-shop --type status", "workflow query --workflow_id timeferry-shop --query_type status"},
+	{"approve", "approve-reboot shop --by me", "workflow update execute -w timeferry-shop --name approve-reboot", "workflow signal --workflow_id timeferry-shop --name approve-reboot"},
+	{"switch", "cutover shop --by me", "workflow update execute -w timeferry-shop --name cutover", "workflow signal --workflow_id timeferry-shop --name cutover"},
+	{"end", "complete shop", "workflow signal -w timeferry-shop --name complete", "workflow signal --workflow_id timeferry-shop --name complete"},
+	{"undo", "abort shop", "workflow signal -w timeferry-shop --name abort", "workflow signal --workflow_id timeferry-shop --name abort"},
+	{"look back", "report shop", "workflow show -w timeferry-shop", "workflow show --workflow_id timeferry-shop"},
+}
+
 func printGuide(out io.Writer, w *world.World) {
+	dir := w.Dir()
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, dir); err == nil && filepath.IsLocal(rel) {
+			dir = rel
+		}
+	}
 	p := w.Ports
 	fmt.Fprintf(out, `
 The sandbox is up.
-  source    RDS instance %s: %s:%d, database %s, user %s
-  RDS API   http://%s:%d
-  target    %s:%d, database %s, user %s
-  Temporal  %s:%d, UI http://%s:%d
-  logs      %s
+  source    RDS instance %s, 127.0.0.1:%d, database %s, user %s
+  RDS API   http://127.0.0.1:%d
+  target    127.0.0.1:%d, database %s, user %s
+  Temporal  127.0.0.1:%d, UI http://127.0.0.1:%d
+  logs      %s/logs
 
 In another shell, in this directory:
-  source %s
-  starter preflight -f %s
-  starter start -f %s                   or: temporal workflow start -w timeferry-shop --type LiveMigration --task-queue timeferry --input-file %s
-                                        or: tctl workflow start --workflow_id timeferry-shop --workflow_type LiveMigration --taskqueue timeferry --input_file %s
-  starter watch shop                    or: temporal workflow query -w timeferry-shop --type status
-                                        or: tctl workflow query --workflow_id timeferry-shop --query_type status
-  starter approve-reboot shop --by me   or: temporal workflow signal -w timeferry-shop --name approve-reboot
-                                        or: tctl workflow signal --workflow_id timeferry-shop --name approve-reboot
-  starter cutover shop                  or: temporal workflow update execute -w timeferry-shop --name cutover
-                                        or: tctl workflow signal --workflow_id timeferry-shop --name cutover
-  starter complete shop                 starter abort shop undoes everything
-  starter report shop                   temporal workflow show -w timeferry-shop; tctl workflow show --workflow_id timeferry-shop
-  psql service=source                   also: service=target, service=app
-
-Ctrl-C takes everything down.
-`, world.Instance, world.Host, p.Source, world.SourceDatabase, world.SourceUser, world.Host, p.AWS,
-		world.Host, p.Target, world.TargetDatabase, world.TargetUser, world.Host, p.Temporal, world.Host, p.UI, w.Path("logs"),
-		w.Path("env"), w.Path("shop.yaml"), w.Path("shop.yaml"), w.Path("shop.json"), w.Path("shop.json"))
+  source %s/env
+  psql service=source       and service=target, service=app
+`, world.Instance, p.Source, world.SourceDatabase, world.SourceUser, p.AWS, p.Target, world.TargetDatabase, world.TargetUser,
+		p.Temporal, p.UI, dir, dir)
+	lines := &strings.Builder{}
+	for _, s := range steps {
+		fmt.Fprintf(lines, "\n%-10s starter %s\n%-10s temporal %s\n%-10s tctl %s\n", s.what, s.starter, "    or", s.temporal, "    or", s.tctl)
+	}
+	fmt.Fprint(out, strings.ReplaceAll(lines.String(), "DIR/", dir+"/"))
+	fmt.Fprintln(out, "\nCtrl-C takes everything down.")
 }

@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"timeferry/internal/contract"
 	"timeferry/internal/ident"
@@ -112,17 +111,3 @@ const (
 	objectSource = "source"
 	objectTarget = "target"
 )
-
-// listed names at most eight tables, and how many more there are.
-func listed(tables []ident.Table) string {
-	const most = 8
-	names := make([]string, 0, most)
-	for i, t := range tables {
-		if i == most {
-			names = append(names, "and others")
-			break
-		}
-		names = append(names, t.String())
-	}
-	return strings.Join(names, ", ")
-}

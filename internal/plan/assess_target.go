@@ -73,7 +73,7 @@ func assessLedger(f facts) []contract.Problem {
 // knows what they were.
 func forgetRun(name string) string {
 	publication := contract.PublicationName(name)
-	return fmt.Sprintf("while that run goes on, `abort` it. If its workflow is gone: on the source SELECT pg_drop_replication_slot(%s); DROP PUBLICATION IF EXISTS %s, %s; "+
+	return fmt.Sprintf("if that run goes on, leave it alone or `abort` it; if its workflow is gone: on the source SELECT pg_drop_replication_slot(%s); DROP PUBLICATION IF EXISTS %s, %s; "+
 		"and set the replica identities back that the target's timeferry.identities lists; on the target drop the tables that it made and DROP SCHEMA %s CASCADE; "+
 		"on the worker remove the directory spool/%s of its data directory",
 		ident.Literal(contract.SlotName(name)), ident.Quote(publication), ident.Quote(InsertOnlyName(publication)), contract.LedgerSchema, name)

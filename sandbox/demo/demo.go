@@ -64,18 +64,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-func (d *demo) run(ctx context.Context) (err error) {
-	if d.source, err = pgkit.Dial(ctx, d.world.Source.Superuser(world.SourceDatabase), "demo"); err != nil {
+func (d *demo) run(ctx context.Context) error {
+	if err := d.connect(ctx); err != nil {
 		return err
 	}
-	defer closeConn(d.source)
-	if d.target, err = pgkit.Dial(ctx, d.world.Target.Superuser(world.TargetDatabase), "demo"); err != nil {
-		return err
-	}
-	defer closeConn(d.target)
+	defer d.disconnect()
+	var err error
 	if d.before, err = lines(ctx, d.source, footprintSQL); err != nil {
 		return fmt.Errorf("look at the source: %w", err)
 	}
+	d.disconnect() // the reboot and the fence end every session
 
 	d.load = load.Start(ctx, load.Options{Endpoint: d.world.SourceApp(), Rate: d.Rate, Seed: 1})
 	defer d.load.Stop()
@@ -86,6 +84,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	written := d.load.Stop()
+	if err := d.connect(ctx); err != nil {
+		return err
+	}
 	d.proveLoad(ctx, written)
 	if err := d.proveData(ctx); err != nil {
 		return err
@@ -97,6 +98,29 @@ func (d *demo) run(ctx context.Context) (err error) {
 	d.proveSourceAsBefore(ctx)
 	d.proveTargetClean(ctx)
 	return d.verdict.err()
+}
+
+func (d *demo) connect(ctx context.Context) (err error) {
+	if d.source, err = pgkit.Dial(ctx, d.world.Source.Superuser(world.SourceDatabase), "demo"); err != nil {
+		return err
+	}
+	if d.target, err = pgkit.Dial(ctx, d.world.Target.Superuser(world.TargetDatabase), "demo"); err != nil {
+		return err
+	}
+	for _, conn := range []*pgx.Conn{d.source, d.target} { // two million hashes are sorted in memory
+		if _, err := conn.Exec(ctx, "SET work_mem = '256MB'"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) disconnect() {
+	for _, conn := range []*pgx.Conn{d.source, d.target} {
+		if conn != nil {
+			closeConn(conn)
+		}
+	}
 }
 
 func closeConn(conn *pgx.Conn) {

@@ -51,9 +51,9 @@ func (p *progress) show(s contract.Status) {
 // work is the bar of the copy while it runs, and the lag afterwards.
 func work(s contract.Status) string {
 	switch {
-	case s.Replication.InSync || s.Phase == contract.PhaseCatchingUp || s.Phase == contract.PhaseCuttingOver:
+	case s.Phase == contract.PhaseInSync || s.Phase == contract.PhaseCatchingUp || s.Phase == contract.PhaseCuttingOver:
 		return fmt.Sprintf("lag %.1f MiB, %.1f s", float64(s.Replication.LagBytes)/(1<<20), s.Replication.LagSeconds)
-	case s.Copy.Bytes > 0:
+	case s.Copy.Bytes > 0 && (s.Phase == contract.PhaseCopying || s.Phase == contract.PhaseIndexing):
 		const width = 20
 		done := min(1, float64(s.Copy.BytesDone)/float64(s.Copy.Bytes))
 		full := int(done * width)

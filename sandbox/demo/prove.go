@@ -13,6 +13,7 @@ import (
 	"timeferry/internal/contract"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
+	"timeferry/sandbox/world"
 )
 
 // table is one to compare: its name and its columns in the source's order.
@@ -146,18 +147,23 @@ UNION ALL SELECT 'enum ' || t.typname || ' ' || string_agg(e.enumlabel, ',' ORDE
 UNION ALL SELECT 'grant ' || x.privilege_type || ' on ' || r.name || ' to ' || pg_get_userbyid(x.grantee) FROM relations r, aclexplode(r.relacl) x WHERE x.grantee <> 0
 UNION ALL SELECT 'grant ' || x.privilege_type || ' on ' || r.name || '.' || quote_ident(a.attname) || ' to ' || pg_get_userbyid(x.grantee)
 	FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid, aclexplode(a.attacl) x WHERE a.attnum > 0
-UNION ALL SELECT 'comment on ' || r.name || ' ' || d.objsubid || ': ' || d.description FROM relations r JOIN pg_description d ON d.objoid = r.oid AND d.classoid = 'pg_class'::regclass
+UNION ALL SELECT 'comment on ' || r.name || coalesce('.' || quote_ident(a.attname), '') || ': ' || d.description
+	FROM relations r JOIN pg_description d ON d.objoid = r.oid AND d.classoid = 'pg_class'::regclass LEFT JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.objsubid AND d.objsubid > 0
 ORDER BY 1`
 
 func (d *demo) proveObjects(ctx context.Context) {
 	d.verdict.check("every view, column, index, constraint, trigger, function, owner, grant and comment is there", d.missing(ctx, objectsSQL))
 }
 
-// missing names the lines that the source has and the target has not.
+// missing names the lines that the source has and the target has not. What belongs to the source's master user belongs to
+// the target's administrator, who is in its place there.
 func (d *demo) missing(ctx context.Context, sql string) error {
 	source, err := lines(ctx, d.source, sql)
 	if err != nil {
 		return wrap("source", err)
+	}
+	for i := range source {
+		source[i] = strings.ReplaceAll(source[i], world.SourceUser, world.TargetUser)
 	}
 	target, err := lines(ctx, d.target, sql)
 	if err != nil {
@@ -209,14 +215,14 @@ UNION ALL SELECT 'member ' || pg_get_userbyid(member) || ' of ' || pg_get_userby
 UNION ALL SELECT 'setting ' || coalesce(d.datname, 'any') || ' ' || coalesce(pg_get_userbyid(nullif(s.setrole, 0)), 'all') || ' ' || c FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
 ORDER BY 1`
 
-// fence is what stays on the source on purpose: nobody shall write there any more.
-const fence = "setting shop all default_transaction_read_only=on"
+// fence begins the line of what stays on the source on purpose: nobody shall write there any more.
+const fence = "setting " + world.SourceDatabase + " all default_transaction_read_only="
 
 // proveSourceAsBefore compares the source with what it was.
 func (d *demo) proveSourceAsBefore(ctx context.Context) {
 	after, err := lines(ctx, d.source, footprintSQL)
 	if err == nil {
-		after = slices.DeleteFunc(after, func(l string) bool { return l == fence })
+		after = slices.DeleteFunc(after, func(l string) bool { return strings.HasPrefix(l, fence) })
 		err = listed(append(without(after, d.before, "new: "), without(d.before, after, "gone: ")...))
 	}
 	d.verdict.check("the source is as it was, but for the fence: slots, publications, replica identities, roles, rights", err)

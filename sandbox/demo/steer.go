@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,8 +80,8 @@ func (d *demo) follow(ctx context.Context, act func(contract.Status) (bool, erro
 			if done, err := act(s); done || err != nil {
 				return err
 			}
-			if s.Phase == contract.PhaseFailed || s.Phase == contract.PhaseAborted {
-				return fmt.Errorf("the migration is %s: %s%s", s.Phase, s.Message, problems(s))
+			if err := stuck(s); err != nil {
+				return err
 			}
 		case time.Since(lastGood) > patience:
 			return fmt.Errorf("no status for %s: %w", patience, err)
@@ -94,6 +95,18 @@ func (d *demo) follow(ctx context.Context, act func(contract.Status) (bool, erro
 		case <-time.After(lookEvery):
 		}
 	}
+}
+
+// stuck says why the migration will not go on by itself. The demo never pauses it, so what waits for resume was stopped by
+// a problem.
+func stuck(s contract.Status) error {
+	switch {
+	case s.Phase == contract.PhaseFailed, s.Phase == contract.PhaseAborted:
+		return fmt.Errorf("the migration is %s: %s%s", s.Phase, s.Message, problems(s))
+	case slices.Contains(s.Awaiting, contract.SignalResume):
+		return fmt.Errorf("the migration stands still in %s: %s%s", s.Phase, s.Message, problems(s))
+	}
+	return nil
 }
 
 func (d *demo) awaitPhase(ctx context.Context, phase contract.Phase) (last contract.Status, err error) {

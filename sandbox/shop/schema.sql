@@ -192,7 +192,6 @@ CREATE TABLE metrics (
     battery smallint,
     PRIMARY KEY (device_id, ts)
 );
-CREATE INDEX metrics_ts ON metrics (ts DESC);
 
 CREATE TABLE iot.sensor_events (
     id bigint NOT NULL,

@@ -294,7 +294,7 @@ func (w *World) Err() error {
 	return errors.Join(errs...)
 }
 
-// Stop ends everything in order and leaves logs and spec behind. Stopping twice is harmless.
+// Stop ends everything in order and leaves logs and spec behind, but no password. Stopping twice is harmless.
 func (w *World) Stop(ctx context.Context) error {
 	errs := []error{w.StopWorker(ctx)}
 	if w.temporal != nil {
@@ -310,7 +310,10 @@ func (w *World) Stop(ctx context.Context) error {
 		}
 	}
 	if w.lock != nil {
-		errs = append(errs, os.RemoveAll(w.Path("pids")), w.lock.Close())
+		for _, name := range []string{"pids", "env", "pg_service.conf"} {
+			errs = append(errs, os.RemoveAll(w.Path(name)))
+		}
+		errs = append(errs, w.lock.Close())
 		w.lock = nil
 	}
 	return errors.Join(errs...)

@@ -137,6 +137,7 @@ func TestWorldStartsRebootsAndLeavesNothing(t *testing.T) {
 		}
 		require.Error(t, err, "%s still answers", s.What)
 	}
+	require.NoFileExists(t, w.Path("env"), "passwords do not outlive the world")
 	for _, log := range []string{"source.log", "target.log", "worker.log", "temporal.log"} {
 		info, err := os.Lstat(w.Path("logs", log))
 		require.NoError(t, err)

@@ -104,7 +104,7 @@ func TestReadFactsKnowsItsOwnTables(t *testing.T) {
 		}
 	}
 	require.Len(t, messages, 2, "both are in the way of a new run")
-	require.Contains(t, messages["app.Ours"], "an earlier run of this migration made")
+	require.Contains(t, messages[`app."Ours"`], "an earlier run of this migration made")
 	require.Contains(t, messages["app.theirs"], "did not make")
 }
 
