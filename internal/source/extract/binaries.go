@@ -55,7 +55,12 @@ func findClients(ctx context.Context, serverVersion int) (clients, error) {
 }
 
 func clientDirectories() []string {
-	dirs := filepath.SplitList(os.Getenv("PATH"))
+	var dirs []string
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if filepath.IsAbs(dir) { // never a program from wherever the worker was started
+			dirs = append(dirs, dir)
+		}
+	}
 	for _, pattern := range clientPlaces {
 		found, err := filepath.Glob(pattern)
 		if err == nil { // the patterns are constant and well formed

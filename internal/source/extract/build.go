@@ -111,6 +111,9 @@ func (b *builder) entries(e *tocEntry) ([]ledger.Entry, error) {
 		if b.cat.replicaFiring[o] {
 			base.Section = ledger.SectionCutover
 		}
+		if t, ok := b.cat.triggers[e.oid]; ok && e.kind == "TRIGGER" && b.onHypertable(e) {
+			base.SQL = t.definition + ";" // fires always on the source; here it can only be enabled
+		}
 	case "POLICY":
 		if p, ok := b.cat.policies[e.oid]; ok {
 			base.SQL, base.AfterSQL, base.Roles = p.head, p.tail, b.mapRoles(p.roles)

@@ -45,6 +45,7 @@ type catalogue struct {
 	indexes             map[uint32]index
 	policies            map[uint32]policy
 	replicaFiring       map[object]bool // triggers and rules that fire in replica sessions too
+	triggers            map[uint32]trigger
 	databaseSettings    []string
 }
 
@@ -59,6 +60,9 @@ type index struct {
 	exclusive                      bool
 }
 
+// trigger that is not simply enabled: state is tgenabled, 'D', 'R' or 'A'.
+type trigger struct{ state, definition string }
+
 type policy struct {
 	head, tail string
 	roles      []string
@@ -72,14 +76,14 @@ func readCatalogue(ctx context.Context, tx pgkit.Querier, tables contract.Tables
 	}
 	c := &catalogue{classes: map[string]uint32{}, relations: map[uint32]relation{}, members: map[object]uint32{}, excluded: map[uint32]bool{},
 		flattened: map[uint32]bool{}, hypertables: map[uint32]bool{}, lost: map[object]lost{}, constraints: map[uint32]constraint{},
-		indexes: map[uint32]index{}, policies: map[uint32]policy{}, replicaFiring: map[object]bool{}}
+		indexes: map[uint32]index{}, policies: map[uint32]policy{}, replicaFiring: map[object]bool{}, triggers: map[uint32]trigger{}}
 	steps := []struct {
 		what string
 		read func(context.Context, pgkit.Querier) error
 	}{
 		{"classes", c.readClasses}, {"relations", c.readRelations}, {"members of tables", c.readMembers},
 		{"constraints", c.readConstraints}, {"indexes", c.readIndexes}, {"policies", c.readPolicies},
-		{"triggers", c.readReplicaFiring}, {"database settings", c.readDatabaseSettings},
+		{"triggers and rules", c.readReplicaFiring}, {"triggers", c.readTriggers}, {"database settings", c.readDatabaseSettings},
 	}
 	for _, s := range steps {
 		if err := s.read(ctx, tx); err != nil {
@@ -114,7 +118,6 @@ func (c *catalogue) applyScope(tables contract.Tables, hypertables []contract.Hy
 			c.flattened[oid] = true
 		case named[root.name]:
 			c.hypertables[oid] = true
-			delete(named, root.name)
 		}
 	}
 	found := map[ident.Table]bool{}
@@ -232,6 +235,16 @@ func (c *catalogue) readReplicaFiring(ctx context.Context, q pgkit.Querier) erro
 		var o object
 		err := row.Scan(&o.class, &o.oid)
 		c.replicaFiring[o] = true
+		return err
+	})
+}
+
+func (c *catalogue) readTriggers(ctx context.Context, q pgkit.Querier) error {
+	return each(ctx, q, `SELECT oid, tgenabled::text, pg_catalog.pg_get_triggerdef(oid) FROM pg_catalog.pg_trigger WHERE tgenabled <> 'O' AND NOT tgisinternal`, nil, func(row pgx.Rows) error {
+		var oid uint32
+		var t trigger
+		err := row.Scan(&oid, &t.state, &t.definition)
+		c.triggers[oid] = t
 		return err
 	})
 }

@@ -48,7 +48,19 @@ func (b *builder) leftOut(e *tocEntry) bool {
 			return true // they belong to others on the target
 		}
 	}
-	return b.outOfScope(e)
+	return b.outOfScope(e) || b.idleOnHypertable(e)
+}
+
+// idleOnHypertable: TimescaleDB does not let triggers of hypertables be switched off, so one that does not fire on the
+// source must not be made.
+func (b *builder) idleOnHypertable(e *tocEntry) bool {
+	t, ok := b.cat.triggers[e.oid]
+	if e.kind != "TRIGGER" || !ok || t.state == "A" || !b.onHypertable(e) {
+		return false
+	}
+	b.report(contract.Warning, CodeNotCarried, describe(e), "it is switched off for ordinary sessions, which a hypertable does not allow, so it is left out",
+		"make it on the target when it is to fire")
+	return true
 }
 
 func (b *builder) commentsOnExtension(e *tocEntry) bool {

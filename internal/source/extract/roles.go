@@ -50,8 +50,7 @@ SELECT rolname, rolcanlogin, rolinherit, rolcreatedb, rolcreaterole, rolsuper, r
 	coalesce(rolvaliduntil::text, ''), rolname = current_user
 FROM pg_catalog.pg_roles WHERE rolname !~ '^(pg_|rds)' ORDER BY rolname`
 
-// membershipsSQL: bool_or, since from 16 on a membership may have been granted by several roles. What the server itself
-// grants to the creator of a role (admin, by the bootstrap superuser, to no use but administration) is not carried.
+// membershipsSQL: bool_or, since from 16 on a membership may have been granted by several roles.
 const membershipsSQL = `
 SELECT m.rolname, g.rolname, bool_or(a.admin_option), %s
 FROM pg_catalog.pg_auth_members a JOIN pg_catalog.pg_roles m ON m.oid = a.member JOIN pg_catalog.pg_roles g ON g.oid = a.roleid

@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"timeferry/internal/contract"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 )
@@ -24,6 +25,9 @@ CREATE TABLE IF NOT EXISTS timeferry.entries (
 	schema_name text NOT NULL, name text NOT NULL, table_schema text NOT NULL, table_name text NOT NULL,
 	owner text NOT NULL, owner_sql text NOT NULL, roles text[] NOT NULL,
 	sql text NOT NULL, after_sql text NOT NULL, exclusive boolean NOT NULL, fires boolean NOT NULL);
+CREATE TABLE IF NOT EXISTS timeferry.schema_problems (
+	ordinal bigint GENERATED ALWAYS AS IDENTITY, section text NOT NULL, severity text NOT NULL, code text NOT NULL, object text NOT NULL,
+	message text NOT NULL, remedy text NOT NULL, PRIMARY KEY (code, object));
 `
 
 // Entry is one piece of the source's schema: what it is, and the statements that make it.
@@ -141,8 +145,28 @@ func ForgetSchema(ctx context.Context, q pgkit.Querier) error {
 	if _, err := q.Exec(ctx, "DELETE FROM timeferry.entries"); err != nil {
 		return err
 	}
+	if _, err := q.Exec(ctx, "DELETE FROM timeferry.schema_problems"); err != nil {
+		return err
+	}
 	_, err := q.Exec(ctx, "DELETE FROM timeferry.restored")
 	return err
+}
+
+// RecordProblem keeps what was found while a section was restored, in the transaction of the entries that it speaks of:
+// after a crash nobody restores them again, and so nobody would find it again. The first of its code and object stays.
+func RecordProblem(ctx context.Context, q pgkit.Querier, section string, p contract.Problem) error {
+	_, err := q.Exec(ctx, `INSERT INTO timeferry.schema_problems (section, severity, code, object, message, remedy)
+		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`, section, string(p.Severity), p.Code, p.Object, p.Message, p.Remedy)
+	return err
+}
+
+// SchemaProblems lists what was kept for a section, or with an empty section for all, oldest first.
+func SchemaProblems(ctx context.Context, q pgkit.Querier, section string) ([]contract.Problem, error) {
+	rows, err := q.Query(ctx, "SELECT severity, code, object, message, remedy FROM timeferry.schema_problems WHERE $1 IN ('', section) ORDER BY ordinal", section)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[contract.Problem])
 }
 
 // ForgetCreated forgets one object that RecordCreated noted, in the transaction that dropped it.

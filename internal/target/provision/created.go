@@ -15,7 +15,8 @@ import (
 type object struct{ Class, OID uint32 }
 
 // objectsSQL lists what can be dropped on its own: not the members of extensions, and not what is part of another object
-// (row types, array types, the sequences of identity columns).
+// (row types, array types, the sequences of identity columns). A partitioned table's key columns are part of it, too: they
+// are no objects of their own (objsubid).
 const objectsSQL = `
 WITH o(class, oid) AS (
 	SELECT 'pg_catalog.pg_namespace'::regclass::oid, oid FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(temp|toast)'
@@ -36,7 +37,7 @@ WITH o(class, oid) AS (
 	UNION ALL SELECT 'pg_catalog.pg_language'::regclass, oid FROM pg_catalog.pg_language
 	UNION ALL SELECT 'pg_catalog.pg_transform'::regclass, oid FROM pg_catalog.pg_transform)
 SELECT class, oid FROM o WHERE oid >= 16384
-	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
+	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 AND d.deptype IN ('e', 'i'))
 ORDER BY oid`
 
 func readObjects(ctx context.Context, q pgkit.Querier) ([]object, error) {

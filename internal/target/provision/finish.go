@@ -6,10 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"timeferry/internal/contract"
-	"timeferry/internal/fault"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/target/ledger"
@@ -26,7 +24,8 @@ const (
 // Finish does what needs all rows, once the stream has caught up: it validates foreign keys, makes those of partitioned
 // tables, fills materialized views in the order of their dependencies, gives tables back the replica identity that they
 // had on the source before the migration, and analyzes. What fails because of the data is a problem, not an error: the
-// rest is done, and the next call tries it again.
+// rest is done, and the next call tries it again. What PreData and PostData found is
+// among the problems returned.
 //
 // Safe to repeat because marks commit with what they mark. onProgress may be nil. Undone by DropCreated.
 func Finish(ctx context.Context, target pgkit.Endpoint, onProgress ProgressFunc) (_ []contract.Problem, err error) {
@@ -38,6 +37,9 @@ func Finish(ctx context.Context, target pgkit.Endpoint, onProgress ProgressFunc)
 	r, err := newRestorer(ctx, conn)
 	if err != nil {
 		return nil, err
+	}
+	if r.problems, err = ledger.SchemaProblems(ctx, conn, ""); err != nil {
+		return nil, fmt.Errorf("read problems of the schema: %w", err)
 	}
 	pending, err := finishable(ctx, conn)
 	if err != nil {
@@ -101,12 +103,6 @@ func (r *restorer) forgive(e ledger.Entry, err error) bool {
 		r.report(contract.Warning, CodeNotFinished, e.String(), message, "do it by hand when its reason is gone")
 	}
 	return true
-}
-
-// fromData is true for what the server said about the statement, not about the connection or the moment.
-func fromData(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Severity == "ERROR" && fault.Classify(pg) != fault.Transient
 }
 
 // restoreIdentities: the dump shows the replica identities that the migration chose for its stream, not the owner's.

@@ -18,9 +18,9 @@ import (
 
 // Codes of the problems with hypertables.
 const (
-	CodeNoTimescale     = "no-timescaledb"
-	CodeEditionRefuses  = "edition-refuses"
-	licenseOfAllFeature = "timescale"
+	CodeNoTimescale      = "no-timescaledb"
+	CodeEditionRefuses   = "edition-refuses"
+	licenseOfAllFeatures = "timescale"
 )
 
 // timescale is what the target's extension offers.
@@ -84,7 +84,7 @@ func HypertableProblems(ctx context.Context, target pgkit.Querier, specs []contr
 		if s.Retention != "" {
 			refused = append(refused, "retention")
 		}
-		if len(refused) > 0 && ts.license != licenseOfAllFeature {
+		if len(refused) > 0 && ts.license != licenseOfAllFeatures {
 			problems = append(problems, contract.Problem{Severity: contract.Warning, Code: CodeEditionRefuses, Object: s.Table,
 				Message: "the target's edition of TimescaleDB (" + ts.license + ") has no " + strings.Join(refused, " and no ") + ": the table becomes a hypertable without",
 				Remedy:  "use a Timescale service, or an installation with timescaledb.license = timescale"})
@@ -138,7 +138,7 @@ func (t timescale) make(ctx context.Context, tx pgx.Tx, table ident.Table, s con
 			return err
 		}
 	}
-	if t.license != licenseOfAllFeature {
+	if t.license != licenseOfAllFeatures {
 		return nil
 	}
 	for _, later := range t.later(table, s) {

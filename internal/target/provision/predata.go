@@ -18,7 +18,8 @@ const batchEntries = 1000
 type PreDataResult struct {
 	// Entries of the section, and how many of them this call restored.
 	Entries, Restored int
-	Problems          []contract.Problem
+	// Problems of this call and of those before it.
+	Problems []contract.Problem
 }
 
 // PreData restores everything that must stand before the first row: schemas, types, functions, tables, views and grants.
@@ -41,10 +42,13 @@ func PreData(ctx context.Context, target *pgx.Conn) (PreDataResult, error) {
 			return result, err
 		}
 		result.Restored += n
-		result.Problems = r.problems
-		if n == 0 {
-			return result, nil
+		if n > 0 {
+			continue
 		}
+		if result.Problems, err = ledger.SchemaProblems(ctx, target, ledger.SectionPreData); err != nil {
+			return result, fmt.Errorf("read problems of the schema: %w", err)
+		}
+		return result, nil
 	}
 }
 
@@ -57,7 +61,7 @@ func (r *restorer) batch(ctx context.Context, conn *pgx.Conn, section string, li
 		if _, err := tx.Exec(ctx, "LOCK TABLE timeferry.restored IN SHARE ROW EXCLUSIVE MODE"); err != nil {
 			return fmt.Errorf("lock the ledger: %w", err)
 		}
-		if _, err := tx.Exec(ctx, sessionSQL); err != nil {
+		if _, err := tx.Exec(ctx, r.session); err != nil {
 			return fmt.Errorf("prepare session: %w", err)
 		}
 		all, err := ledger.Entries(ctx, tx, section)
@@ -77,6 +81,11 @@ func (r *restorer) batch(ctx context.Context, conn *pgx.Conn, section string, li
 			for _, e := range entries {
 				if err := r.entry(ctx, tx, e); err != nil {
 					return err
+				}
+			}
+			for _, p := range r.problems[problems:] {
+				if err := ledger.RecordProblem(ctx, tx, section, p); err != nil {
+					return fmt.Errorf("record a problem of the schema: %w", err)
 				}
 			}
 			return r.takeBack(ctx, tx)

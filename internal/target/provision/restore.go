@@ -2,16 +2,13 @@ package provision
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"timeferry/internal/contract"
-	"timeferry/internal/fault"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/target/ledger"
@@ -33,6 +30,7 @@ type restorer struct {
 	exists   map[string]bool // roles on the target
 	usable   map[string]bool // those that may be made owners by us
 	lent     map[string]bool // rights that owners got for the time of one transaction: the statement that takes them back
+	session  string          // prepares a transaction
 	problems []contract.Problem
 	reported map[string]bool
 }
@@ -52,7 +50,11 @@ func newRestorer(ctx context.Context, q pgkit.Querier) (*restorer, error) {
 	if version >= 160000 {
 		sql = rolesSQLFrom16
 	}
-	r := &restorer{exists: map[string]bool{}, usable: map[string]bool{}, lent: map[string]bool{}, reported: map[string]bool{}}
+	session, err := readSession(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	r := &restorer{session: session, exists: map[string]bool{}, usable: map[string]bool{}, lent: map[string]bool{}, reported: map[string]bool{}}
 	rows, err := q.Query(ctx, sql)
 	if err != nil {
 		return nil, fmt.Errorf("read roles of the target: %w", err)
@@ -69,12 +71,31 @@ func newRestorer(ctx context.Context, q pgkit.Querier) (*restorer, error) {
 	return r, rows.Err()
 }
 
-// sessionSQL prepares a transaction as pg_restore prepares its session; settings that this server does not know are left
-// out. Functions may be made before what they use is there.
-const sessionSQL = `SELECT pg_catalog.set_config(name, value, true) FROM (VALUES
-	('search_path', ''), ('check_function_bodies', 'off'), ('xmloption', 'content'), ('client_min_messages', 'warning'),
-	('row_security', 'off'), ('standard_conforming_strings', 'on'), ('default_tablespace', ''), ('default_table_access_method', 'heap')) s(name, value)
-	JOIN pg_catalog.pg_settings USING (name)`
+// sessionSettings are what pg_restore sets in its session. Functions may be made before what they use is there.
+var sessionSettings = [][2]string{{"search_path", ""}, {"check_function_bodies", "off"}, {"xmloption", "content"}, {"client_min_messages", "warning"},
+	{"row_security", "off"}, {"standard_conforming_strings", "on"}, {"default_tablespace", ""}, {"default_table_access_method", "heap"}}
+
+// readSession makes the statement that prepares a transaction, without the settings that this server does not know.
+func readSession(ctx context.Context, q pgkit.Querier) (string, error) {
+	var names, calls []string
+	for _, s := range sessionSettings {
+		names = append(names, s[0])
+	}
+	rows, err := q.Query(ctx, "SELECT name FROM pg_catalog.pg_settings WHERE name = ANY ($1)", names)
+	if err != nil {
+		return "", fmt.Errorf("read settings of the target: %w", err)
+	}
+	known, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("read settings of the target: %w", err)
+	}
+	for _, s := range sessionSettings {
+		if slices.Contains(known, s[0]) {
+			calls = append(calls, "pg_catalog.set_config("+ident.Literal(s[0])+", "+ident.Literal(s[1])+", true)")
+		}
+	}
+	return "SELECT " + strings.Join(calls, ", "), nil
+}
 
 // one restores a single entry in a transaction of its own. If another worker has just done so, nothing happens.
 func (r *restorer) one(ctx context.Context, conn *pgx.Conn, e ledger.Entry) error {
@@ -86,7 +107,7 @@ func (r *restorer) one(ctx context.Context, conn *pgx.Conn, e ledger.Entry) erro
 		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM timeferry.restored WHERE entry = $1)", e.ID).Scan(&done); err != nil || done {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sessionSQL); err != nil {
+		if _, err := tx.Exec(ctx, r.session); err != nil {
 			return fmt.Errorf("prepare session: %w", err)
 		}
 		if err := r.entry(ctx, tx, e); err != nil {
@@ -245,68 +266,6 @@ func execute(ctx context.Context, tx pgx.Tx, e ledger.Entry, sql string) error {
 		return explain(e, sql, err)
 	}
 	return nil
-}
-
-// explain names the object, the line and PostgreSQL's message. What the server says about rows (its detail) is left out.
-func explain(e ledger.Entry, sql string, err error) error {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return fmt.Errorf("restore %s: %w", e, err)
-	}
-	class := fault.Classify(pg)
-	hint := "correct it on the source or the target, then resume"
-	switch {
-	case class == fault.Transient:
-		hint = ""
-	case strings.HasPrefix(pg.Code, "23"):
-		class, hint = fault.Integrity, "the rows on the target do not allow it: compare them with the source's"
-	case e.Kind == "EXTENSION":
-		class, hint = fault.Operator, "install this extension on the target, or remove it from the source if nothing uses it"
-	case pg.Code == privilegeRefused:
-		class, hint = fault.Operator, "give the target's user this right, then resume"
-	case slices.Contains([]string{"42P07", "42710", "42723", "42P06"}, pg.Code):
-		class, hint = fault.Operator, "something of this name is on the target already: drop it, or migrate into an empty database"
-	case class != fault.Integrity:
-		class = fault.Operator
-	}
-	return fault.New(class, "restore", e.String(), hint, "%w, in: %s", pg, failingLine(sql, pg.Position)).WithCode("restore-failed")
-}
-
-// failingLine is the line that the server's position (in characters, from 1) points at, or the first one.
-func failingLine(sql string, position int32) string {
-	if position <= 0 {
-		return firstLine(sql)
-	}
-	at := len(sql)
-	for i := range sql {
-		if position--; position == 0 {
-			at = i
-			break
-		}
-	}
-	start := strings.LastIndexByte(sql[:at], '\n') + 1
-	return firstLine(sql[start:])
-}
-
-func firstLine(sql string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(sql), "\n")
-	if short := []rune(line); len(short) > 200 {
-		return string(short[:200]) + "…"
-	}
-	return line
-}
-
-func hasState(err error, state string) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == state
-}
-
-func postgresMessage(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return pg.Message
-	}
-	return err.Error()
 }
 
 // inSavepoint undoes do alone if it fails.

@@ -1,0 +1,102 @@
+package provision
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"timeferry/internal/contract"
+	"timeferry/internal/ident"
+	"timeferry/internal/shape"
+	"timeferry/internal/target/ledger"
+)
+
+func TestFailingLine(t *testing.T) {
+	sql := "CREATE TABLE \"häßlich\" (\n  a int,\n  b nothing\n);\nSELECT 1;"
+	at := func(word string) int32 { return int32(len([]rune(sql[:strings.Index(sql, word)])) + 1) }
+	require.Equal(t, "b nothing", failingLine(sql, at("nothing")))
+	require.Equal(t, "SELECT 1;", failingLine(sql, at("SELECT")))
+	require.Equal(t, `CREATE TABLE "häßlich" (`, failingLine(sql, 1))
+	require.Equal(t, `CREATE TABLE "häßlich" (`, failingLine(sql, 0), "no position")
+	require.Equal(t, "SELECT 1;", failingLine(sql, 10000), "behind the end")
+	require.Len(t, []rune(failingLine(strings.Repeat("ä", 500), 0)), 201)
+}
+
+func TestSettingValue(t *testing.T) {
+	for value, want := range map[string]string{
+		`"$user", public`: `'$user', 'public'`, `"a,b" , c`: `'a,b', 'c'`, `"o""dd"`: `'o"dd'`, `""`: `''`, ``: `''`, `"it's"`: `'it''s'`,
+	} {
+		require.Equal(t, want, settingValue(shape.RoleSetting{Name: "search_path", Value: value}), value)
+	}
+	require.Equal(t, `'a, b'`, settingValue(shape.RoleSetting{Name: "application_name", Value: "a, b"}))
+	require.Equal(t, `"app"."x"`, settingName("app.x"))
+}
+
+func TestScheduleGivesATableToOneConstraintOrManyIndexes(t *testing.T) {
+	table := func(name string) ident.Table { return ident.Table{Schema: "s", Name: name} }
+	entry := func(ordinal int, name string, exclusive bool) ledger.Entry {
+		return ledger.Entry{Ordinal: ordinal, Table: table(name), Exclusive: exclusive}
+	}
+	s := newSchedule([]build{{entry(1, "small", true), 1}, {entry(2, "big", true), 9}, {entry(3, "big", false), 9}, {entry(4, "big", false), 9}, {entry(5, "big", true), 9}})
+	next := func(want int) build {
+		t.Helper()
+		b, ok := s.next()
+		require.True(t, ok)
+		require.Equal(t, want, b.entry.Ordinal)
+		return b
+	}
+	key := next(2)   // the largest table first
+	small := next(1) // which is locked now
+	s.done(key)
+	one, two := next(3), next(4) // together
+	s.done(small)
+	s.done(one)
+	var wait sync.WaitGroup
+	wait.Go(func() { next(5) }) // waits for both
+	s.done(two)
+	wait.Wait()
+	_, ok := s.next()
+	require.False(t, ok)
+}
+
+func TestScheduleStops(t *testing.T) {
+	e := ledger.Entry{Table: ident.Table{Schema: "s", Name: "t"}, Exclusive: true}
+	s := newSchedule([]build{{e, 1}, {e, 1}})
+	_, ok := s.next()
+	require.True(t, ok)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		_, ok := s.next()
+		require.False(t, ok)
+	})
+	s.stop()
+	wait.Wait()
+}
+
+func TestHypertableStatements(t *testing.T) {
+	table := ident.Table{Schema: "public", Name: "m"}
+	spec := contract.Hypertable{TimeColumn: "at", SpaceColumn: "d'", SpacePartitions: 3, Retention: "1 year",
+		Columnstore: &contract.Columnstore{SegmentBy: []string{"d", "e f"}, OrderBy: "at DESC", After: "7 days"}}
+	sqls := func(ts timescale) []string {
+		all := ts.createSQL(table, spec, "INTERVAL '7 days'")
+		for _, e := range ts.later(table, spec) {
+			all = append(all, e.Section+": "+e.SQL)
+		}
+		return all
+	}
+	require.Equal(t, []string{
+		`SELECT "ts".create_hypertable('"public"."m"'::regclass, "ts".by_range('at', INTERVAL '7 days'), create_default_indexes => false)`,
+		`SELECT "ts".add_dimension('"public"."m"'::regclass, "ts".by_hash('d''', 3))`,
+		`finish: ALTER TABLE "public"."m" SET (timescaledb.enable_columnstore = true, timescaledb.segmentby = '"d", "e f"', timescaledb.orderby = 'at DESC');`,
+		`cutover: CALL "ts".add_columnstore_policy('"public"."m"'::regclass, after => INTERVAL '7 days', if_not_exists => true);`,
+		`cutover: SELECT "ts".add_retention_policy('"public"."m"'::regclass, INTERVAL '1 year', if_not_exists => true);`,
+	}, sqls(timescale{schema: "ts", builders: true, columns: true}))
+	require.Equal(t, []string{
+		`SELECT "ts".create_hypertable('"public"."m"'::regclass, 'at', partitioning_column => 'd''', number_partitions => 3, chunk_time_interval => INTERVAL '7 days', create_default_indexes => false)`,
+		`finish: ALTER TABLE "public"."m" SET (timescaledb.compress = true, timescaledb.compress_segmentby = '"d", "e f"', timescaledb.compress_orderby = 'at DESC');`,
+		`cutover: SELECT "ts".add_compression_policy('"public"."m"'::regclass, INTERVAL '7 days', if_not_exists => true);`,
+		`cutover: SELECT "ts".add_retention_policy('"public"."m"'::regclass, INTERVAL '1 year', if_not_exists => true);`,
+	}, sqls(timescale{schema: "ts"}))
+}
