@@ -10,7 +10,6 @@ import (
 
 	"timeferry/internal/config"
 	"timeferry/internal/contract"
-	"timeferry/internal/fault"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/source/rdsctl"
 	"timeferry/internal/spool"
@@ -113,9 +112,4 @@ func closeQuietly(ctx context.Context, conn *pgx.Conn) {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_ = conn.Close(closing)
-}
-
-// impossible is a Bug fault for a state that the workflow never brings about.
-func impossible(op, format string, args ...any) error {
-	return fault.New(fault.Bug, op, "", "", format, args...)
 }

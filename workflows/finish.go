@@ -22,7 +22,7 @@ func (m *migration) complete(ctx workflow.Context) (contract.Report, error) {
 	}
 	m.report.Left = append(m.report.Left, left...)
 	if m.status.Cutover.Fenced {
-		m.report.Left = append(m.report.Left, fmt.Sprintf("the source database %s stays read-only; to lift that: ALTER DATABASE %s RESET default_transaction_read_only",
+		m.report.Left = append(m.report.Left, fmt.Sprintf("the source database %s stays read-only; to lift that: SET default_transaction_read_only = off; ALTER DATABASE %s RESET default_transaction_read_only",
 			m.spec.Source.Database, ident.Quote(m.spec.Source.Database)))
 	}
 	m.leaveParameterGroup()

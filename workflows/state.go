@@ -70,19 +70,19 @@ func (m *migration) say(ctx workflow.Context, format string, args ...any) {
 // details is the markdown that the UI shows on top.
 func (m *migration) details() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s**: %s\n", m.status.Phase, m.status.Message)
+	b.WriteString(fmt.Sprintf("**%s**: %s\n", m.status.Phase, m.status.Message))
 	if signals := m.awaiting(); len(signals) > 0 {
-		fmt.Fprintf(&b, "\nWaiting for signal: `%s`\n", strings.Join(signals, "`, `"))
+		b.WriteString(fmt.Sprintf("\nWaiting for signal: `%s`\n", strings.Join(signals, "`, `")))
 	}
 	if c := m.status.Copy; c.Tables > 0 {
-		fmt.Fprintf(&b, "\n- copy: %d of %d tables, %d of %d parts, %d rows, %.1f MiB\n", c.TablesDone, c.Tables, c.PartsDone, c.Parts, c.Rows, float64(c.BytesDone)/(1<<20))
+		b.WriteString(fmt.Sprintf("\n- copy: %d of %d tables, %d of %d parts, %d rows, %.1f MiB\n", c.TablesDone, c.Tables, c.PartsDone, c.Parts, c.Rows, float64(c.BytesDone)/(1<<20)))
 	}
 	if r := m.status.Replication; r.AppliedLSN != 0 {
-		fmt.Fprintf(&b, "- stream: applied to %s, %d bytes behind\n", r.AppliedLSN, r.LagBytes)
+		b.WriteString(fmt.Sprintf("- stream: applied to %s, %d bytes behind\n", r.AppliedLSN, r.LagBytes))
 	}
 	for _, p := range m.status.Problems {
 		if p.Severity == contract.Fatal {
-			fmt.Fprintf(&b, "\n> **%s** %s: %s\n", p.Code, p.Object, p.Message)
+			b.WriteString(fmt.Sprintf("\n> **%s** %s: %s\n", p.Code, p.Object, p.Message))
 		}
 	}
 	return b.String()

@@ -92,12 +92,9 @@ func (e Endpoint) config(purpose string) (*pgx.ConnConfig, error) {
 	if mode == "" {
 		mode = "prefer"
 	}
-	dsn := "sslmode=" + mode
-	if e.SSLRootCert != "" {
-		dsn += " sslrootcert='" + escapeDSN(e.SSLRootCert) + "'"
-	}
-	// Everything that identifies the endpoint is in the string, so that PGHOST and the like cannot change it.
-	dsn += fmt.Sprintf(" host='%s' port=%d dbname='%s' user='%s' target_session_attrs=any",
+	// Everything that matters is in the string, even where it is empty, so that PGHOST, PGSSLROOTCERT and the like cannot
+	// change it.
+	dsn := fmt.Sprintf("sslmode=%s sslrootcert='%s' sslcert='' sslkey='' passfile='' options=''", mode, escapeDSN(e.SSLRootCert)) + fmt.Sprintf(" host='%s' port=%d dbname='%s' user='%s' target_session_attrs=any",
 		escapeDSN(e.Host), e.Port, escapeDSN(e.Database), escapeDSN(e.User))
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
