@@ -66,7 +66,8 @@ type Progress struct {
 
 // Run applies what open yields, from the ledger's position on, until ctx ends or something needs a person. When the target
 // goes away it reconnects with backoff and goes on from the committed position with a newly opened feed. onProgress (may
-// be nil) is called from Run's goroutine after every commit and whenever more has reached the target's disk.
+// be nil) is called from Run's goroutine with the position it starts from, after every commit, and whenever more has reached the
+// target's disk.
 //
 // It returns ctx.Err() when ctx ends, and an error that holds a *fault.Error otherwise.
 func Run(ctx context.Context, o Options, open func(from change.LSN) (Feed, error), onProgress func(Progress)) error {
@@ -180,10 +181,11 @@ func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.
 		return err
 	}
 	r.progress.AppliedLSN = position.LSN
-	r.progress.FlushedLSN = min(r.progress.FlushedLSN, position.LSN)
+	r.progress.FlushedLSN = max(min(r.progress.FlushedLSN, position.LSN), s.flushed)
 	if position.CommitTime != nil {
 		r.progress.CommitTime = *position.CommitTime
 	}
+	r.onProgress(r.progress)
 	feed, err := r.open(position.LSN)
 	if err != nil {
 		return asFault(err)

@@ -17,6 +17,8 @@ type batch struct {
 	reached change.LSN
 	// partial is true when its last transaction goes on in the next batch: do not commit.
 	partial bool
+	// continues is true for the batch after a partial one.
+	continues bool
 	// urgent batches are not held back even if they only move the position.
 	urgent bool
 	// strict batches hold one step per change, in the source's order: what fails in them fails for good.

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"timeferry/internal/change"
 	"timeferry/internal/contract"
 	"timeferry/internal/fault"
 	"timeferry/internal/ident"
-	"timeferry/internal/pgkit"
 )
 
 // gatherer reads a feed and makes batches of it. It runs in a goroutine of its own, while the session executes the batch
@@ -32,11 +30,10 @@ type gatherer struct {
 	bytes  int64
 	count  int
 
-	inTx    bool
-	skip    bool // the transaction is on the target already
-	final   change.LSN
-	xid     uint32
-	touched bool
+	inTx  bool
+	skip  bool // the transaction is on the target already
+	final change.LSN
+	xid   uint32
 }
 
 // perChangeBytes is what a change costs in memory besides its values, and per column.
@@ -47,8 +44,7 @@ const (
 
 func newGatherer(r *runner, feed Feed, position change.LSN, tables map[ident.Table]*table) *gatherer {
 	g := &gatherer{runner: r, feed: feed, out: make(chan *batch), position: position, tables: tables,
-		mappings: map[*change.Relation]*mapping{}, current: map[ident.Table]*change.Relation{}, memory: newMemory(), folds: map[ident.Table]*fold{}}
-	g.batch = g.newBatch()
+		mappings: map[*change.Relation]*mapping{}, current: map[ident.Table]*change.Relation{}, memory: newMemory(), folds: map[ident.Table]*fold{}, batch: &batch{}}
 	return g
 }
 
@@ -56,8 +52,6 @@ func newGatherer(r *runner, feed Feed, position change.LSN, tables map[ident.Tab
 func (g *gatherer) strictBefore(final change.LSN) bool {
 	return !g.ReplicaRole || final <= g.strictUntil
 }
-
-func (g *gatherer) newBatch() *batch { return &batch{} }
 
 func (g *gatherer) run(ctx context.Context) error {
 	for {
@@ -144,7 +138,8 @@ func (g *gatherer) commit(ctx context.Context, ev *change.Event) error {
 	}
 	g.batch.end, g.batch.commitTime = max(g.batch.end, ev.EndLSN), ev.CommitTime
 	g.batch.transactions++
-	if g.full() || g.batch.urgent || !g.feed.Ready() {
+	// After a partial batch the target's transaction is open: it is to end with this transaction.
+	if g.full() || g.batch.continues || g.batch.urgent || !g.feed.Ready() {
 		return g.hand(ctx, false)
 	}
 	return nil
@@ -188,11 +183,9 @@ func (g *gatherer) hand(ctx context.Context, partial bool) error {
 	g.order = g.order[:0]
 	g.memory.reset()
 	g.bytes, g.count = 0, 0
-	g.batch = g.newBatch()
-	g.batch.strict, g.batch.reached = b.strict, b.reached
+	g.batch = &batch{reached: b.reached, continues: partial, strict: partial && b.strict}
 	if !partial {
 		g.position = max(g.position, b.end)
-		g.batch.strict = false
 	}
 	select {
 	case g.out <- b:
@@ -307,130 +300,4 @@ func (g *gatherer) foldOf(m *mapping) *fold {
 func (g *gatherer) flush(f *fold) {
 	g.batch.steps = f.steps(g.batch.steps)
 	f.reset()
-}
-
-// truncate empties all its tables in one statement, after the changes that came before.
-func (g *gatherer) truncate(ctx context.Context, ev *change.Event) error {
-	if !g.inTx {
-		return outOfOrder("a truncate outside of a transaction")
-	}
-	var tables []*table
-	for _, rel := range ev.Truncated {
-		m, err := g.mapping(ctx, rel)
-		if err != nil {
-			return err
-		}
-		if m == nil || slices.Contains(tables, m.table) {
-			continue
-		}
-		if f := g.folds[m.table.name]; f != nil {
-			g.flush(f)
-		}
-		tables = append(tables, m.table)
-	}
-	if len(tables) == 0 {
-		return nil
-	}
-	g.count++
-	g.batch.steps = truncateSteps(g.batch.steps, tables, ev.RestartIdentity)
-	return nil
-}
-
-// truncateSteps never cascades: the stream lists every table that the source emptied. A table that others refer to, which
-// are not being emptied, cannot be truncated: its rows are deleted.
-func truncateSteps(into []step, tables []*table, restart bool) []step {
-	var together []string
-	var first *table
-	for _, t := range tables {
-		outside := slices.ContainsFunc(t.referencedBy, func(oid uint32) bool {
-			return !slices.ContainsFunc(tables, func(o *table) bool { return o.oid == oid })
-		})
-		if outside {
-			into = append(into, step{kind: stepQuery, sql: "DELETE FROM " + t.only + t.name.Quote(), rows: anyRows, table: t, verb: "truncate"})
-			continue
-		}
-		if first == nil {
-			first = t
-		}
-		together = append(together, t.only+t.name.Quote())
-	}
-	if first == nil {
-		return into
-	}
-	sql := "TRUNCATE TABLE " + strings.Join(together, ", ")
-	if restart {
-		sql += " RESTART IDENTITY"
-	}
-	return append(into, step{kind: stepQuery, sql: sql, rows: anyRows, table: first, verb: "truncate"})
-}
-
-// mapping finds how the relation's rows go into their table; nil when the transaction does not count for the table,
-// because its copy has these changes already.
-func (g *gatherer) mapping(ctx context.Context, rel *change.Relation) (*mapping, error) {
-	name := tableName(rel)
-	start, inScope := g.Starts[name]
-	if !inScope {
-		return nil, unknownTable(rel)
-	}
-	if g.final < start {
-		return nil, nil
-	}
-	if m := g.mappings[rel]; m != nil {
-		return m, nil
-	}
-	m, err := g.resolve(ctx, name, rel)
-	if err == nil {
-		g.mappings[rel] = m
-	}
-	return m, err
-}
-
-// resolve matches a description with the target's table. One that differs from the first in this Run means DDL on the
-// source: then the target's catalogue is read again, since somebody may have followed.
-func (g *gatherer) resolve(ctx context.Context, name ident.Table, rel *change.Relation) (*mapping, error) {
-	before := g.first[name]
-	changed := before != nil && !sameRelation(before, rel)
-	if changed {
-		if err := g.reload(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	t := g.tables[name]
-	if t == nil {
-		return nil, schemaChanged(name, []string{"the table is missing on the target"})
-	}
-	m, wrong := newMapping(t, rel)
-	if changed && len(wrong) == 0 {
-		wrong = m.checkRetyped(before)
-	}
-	if changed && len(wrong) > 0 {
-		wrong = append(compareRelations(before, rel), wrong...)
-	}
-	if len(wrong) > 0 {
-		return nil, schemaChanged(name, wrong)
-	}
-	if changed {
-		g.Log.WarnContext(ctx, "the table's definition changed on the source; the target can take it", "table", name.String(), "changes", compareRelations(before, rel))
-	}
-	g.first[name] = rel
-	return m, nil
-}
-
-func (g *gatherer) reload(ctx context.Context, name ident.Table) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("reading a table's definition took longer than 30s"))
-	defer cancel()
-	conn, err := pgkit.Dial(ctx, g.Target, "apply catalogue")
-	if err != nil {
-		return lost(err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // only read from
-	if _, err := conn.Exec(ctx, "SELECT set_config('search_path', '', false)"); err != nil {
-		return lost(err)
-	}
-	fresh, err := loadTables(ctx, conn, []ident.Table{name}, g.Hypertables)
-	if err != nil {
-		return lost(err)
-	}
-	g.tables[name] = fresh[name]
-	return nil
 }
