@@ -38,8 +38,6 @@ func newFold(m *mapping, mem *memory) *fold {
 	return &fold{mapping: m, memory: mem, live: map[string]*row{}}
 }
 
-func (f *fold) empty() bool { return len(f.rows) == 0 && len(f.dead) == 0 }
-
 func (f *fold) reset() {
 	clear(f.live)
 	f.rows, f.dead = f.rows[:0], f.dead[:0]
