@@ -10,6 +10,7 @@ import (
 
 	"timeferry/internal/config"
 	"timeferry/internal/contract"
+	"timeferry/internal/obs"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/source/rdsctl"
 	"timeferry/internal/spool"
@@ -24,6 +25,8 @@ type Activities struct {
 	// HostID is this worker's identity, kept in its data directory.
 	HostID string
 	Log    *slog.Logger
+	// Metrics may be nil.
+	Metrics *obs.Metrics
 	// AWSPoll is how often RDS is asked while something is awaited; zero: the default.
 	AWSPoll time.Duration
 }

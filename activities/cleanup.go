@@ -24,7 +24,7 @@ const slotPatience = 10 * time.Second
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) CleanSource(ctx context.Context, input contract.UndoInput) (out contract.UndoResult, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, input.Spec, "cleanup", func(source, target *pgx.Conn) error {
 			out, err = cleanSource(ctx, input.Spec, source, target)
 			return err
@@ -65,7 +65,7 @@ func cleanSource(ctx context.Context, spec contract.Spec, source, target *pgx.Co
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) CleanTarget(ctx context.Context, input contract.UndoInput) (out contract.UndoResult, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withTarget(ctx, input.Spec, "cleanup", func(target *pgx.Conn) error {
 			owner, err := ledger.Owner(ctx, target)
 			if err != nil || owner != input.Spec.Name {
@@ -89,5 +89,8 @@ func (a *Activities) CleanTarget(ctx context.Context, input contract.UndoInput) 
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) RemoveSpool(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(context.Context, func(contract.Beat)) error { return a.Spools.Remove(spec.Name) })
+	return a.live(ctx, func(context.Context, func(contract.Beat)) error {
+		a.Metrics.Forget(spec.Name)
+		return a.Spools.Remove(spec.Name)
+	})
 }

@@ -20,7 +20,7 @@ import (
 //	Heartbeats: the copy's progress.
 //	Undone by: CleanTarget.
 func (a *Activities) CopyParts(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		source, err := a.source(ctx, spec)
 		if err != nil {
 			return err
@@ -78,7 +78,7 @@ func copyReporter(ctx context.Context, conn *pgx.Conn, report func(contract.Beat
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) CopyProgress(ctx context.Context, spec contract.Spec) (out contract.CopyStatus, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withTarget(ctx, spec, "copy progress", func(conn *pgx.Conn) error {
 			out, err = copyStatus(ctx, conn)
 			return err

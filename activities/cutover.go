@@ -23,7 +23,7 @@ import (
 //	Heartbeats: nothing of its own.
 //	Undone by: Unfence.
 func (a *Activities) Fence(ctx context.Context, spec contract.Spec) (out contract.FenceResult, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "fence", func(source, target *pgx.Conn) error {
 			if err := ledger.RecordSourceObject(ctx, target, "fence", spec.Source.Database, ""); err != nil {
 				return err
@@ -49,7 +49,7 @@ func (a *Activities) Fence(ctx context.Context, spec contract.Spec) (out contrac
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) Unfence(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withSource(ctx, spec, "unfence", func(source *pgx.Conn) error {
 			return cutover.Unfence(ctx, source, spec.Source.Database)
 		})
@@ -64,7 +64,7 @@ func (a *Activities) Unfence(ctx context.Context, spec contract.Spec) error {
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) EmitMarker(ctx context.Context, spec contract.Spec) (lsn change.LSN, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withSource(ctx, spec, "marker", func(source *pgx.Conn) error {
 			lsn, err = cutover.Marker(ctx, source, "cutover "+spec.Name)
 			return err
@@ -83,7 +83,7 @@ const drainPoll = 10 * time.Millisecond
 //	Heartbeats: the position.
 //	Undone by: nothing to undo.
 func (a *Activities) Drain(ctx context.Context, input contract.DrainInput) (out contract.ReplicationStatus, err error) {
-	err = live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		return a.withTarget(ctx, input.Spec, "drain", func(target *pgx.Conn) error {
 			for {
 				applied, err := ledger.Applied(ctx, target)
@@ -112,7 +112,7 @@ func (a *Activities) Drain(ctx context.Context, input contract.DrainInput) (out 
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanTarget.
 func (a *Activities) CopySequences(ctx context.Context, spec contract.Spec) (count int, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "sequences", func(source, target *pgx.Conn) error {
 			count, err = cutover.Sequences(ctx, source, target, spec.Tables.Includes)
 			return err
@@ -129,7 +129,7 @@ func (a *Activities) CopySequences(ctx context.Context, spec contract.Spec) (cou
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanTarget.
 func (a *Activities) RestoreAtCutover(ctx context.Context, spec contract.Spec) (problems []contract.Problem, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withTarget(ctx, spec, "schema", func(target *pgx.Conn) error {
 			problems, err = provision.AtCutover(ctx, target)
 			return err
@@ -149,7 +149,7 @@ const compareParallel = 4
 //	Undone by: nothing to undo.
 func (a *Activities) Compare(ctx context.Context, input contract.CompareInput) (out contract.Verification, err error) {
 	started := time.Now()
-	err = live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		out = contract.Verification{Method: input.Method, Equal: true}
 		return a.withTarget(ctx, input.Spec, "compare", func(target *pgx.Conn) error {
 			o, tables, err := a.comparison(ctx, input, target)

@@ -23,7 +23,7 @@ func failWith(t *testing.T, err error) *temporal.ApplicationError {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	body := func(ctx context.Context) error {
-		return live(ctx, func(context.Context, func(contract.Beat)) error { return err })
+		return (&Activities{}).live(ctx, func(context.Context, func(contract.Beat)) error { return err })
 	}
 	env.RegisterActivity(body)
 	_, failure := env.ExecuteActivity(body)
@@ -65,7 +65,7 @@ func TestAStoppingWorkerGivesItsWorkBackAtOnce(t *testing.T) {
 	stop := make(chan struct{})
 	env.SetWorkerStopChannel(stop)
 	body := func(ctx context.Context) error {
-		return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+		return (&Activities{}).live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 			close(stop)
 			<-ctx.Done()
 			return ctx.Err()

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,12 +17,15 @@ const heartbeatEvery = time.Second
 
 // live runs a long piece of work: it heartbeats the last Beat that do reported, and cancels do's context when the activity
 // is cancelled or the worker is being stopped. The result is do's error, translated.
-func live(ctx context.Context, do func(ctx context.Context, report func(contract.Beat)) error) error {
+func (a *Activities) live(ctx context.Context, do func(ctx context.Context, report func(contract.Beat)) error) error {
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex
 	var last contract.Beat
+	info := activity.GetInfo(ctx)
+	migration := strings.TrimPrefix(info.WorkflowExecution.ID, contract.WorkflowID(""))
 	report := func(b contract.Beat) {
+		a.Metrics.Record(migration, info.ActivityType.Name, b)
 		mu.Lock()
 		defer mu.Unlock()
 		last = b

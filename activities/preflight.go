@@ -23,7 +23,7 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 	if input.CanReboot {
 		spec.Prepare.Reboot = "approve"
 	}
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "preflight", func(source, target *pgx.Conn) error {
 			src, err := prepare.ReadFacts(ctx, source, spec.Tables)
 			if err != nil {

@@ -19,7 +19,7 @@ import (
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanTarget.
 func (a *Activities) MigrateRoles(ctx context.Context, spec contract.Spec) (out contract.RolesResult, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "roles", func(source, target *pgx.Conn) error {
 			roles, err := extract.Roles(ctx, source)
 			if err != nil {
@@ -43,7 +43,7 @@ func (a *Activities) MigrateRoles(ctx context.Context, spec contract.Spec) (out 
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanTarget.
 func (a *Activities) DumpSchema(ctx context.Context, spec contract.Spec) (problems []contract.Problem, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withTarget(ctx, spec, "schema", func(target *pgx.Conn) error {
 			stored, err := ledger.EntriesStored(ctx, target)
 			if err != nil || stored {
@@ -77,7 +77,7 @@ func (a *Activities) DumpSchema(ctx context.Context, spec contract.Spec) (proble
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanTarget.
 func (a *Activities) RestorePreData(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withTarget(ctx, spec, "schema", func(target *pgx.Conn) error {
 			_, err := provision.PreData(ctx, target)
 			return err
@@ -96,7 +96,7 @@ func (a *Activities) MakeHypertables(ctx context.Context, spec contract.Spec) (n
 	if len(spec.Hypertables) == 0 {
 		return names, nil
 	}
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withTarget(ctx, spec, "hypertables", func(target *pgx.Conn) error {
 			made, err := provision.Hypertables(ctx, target, spec.Hypertables)
 			names = made
@@ -113,7 +113,7 @@ func (a *Activities) MakeHypertables(ctx context.Context, spec contract.Spec) (n
 //	Heartbeats: how many are done, and which is being made.
 //	Undone by: CleanTarget.
 func (a *Activities) RestorePostData(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		target, err := a.target(ctx, spec)
 		if err != nil {
 			return err
@@ -129,7 +129,7 @@ func (a *Activities) RestorePostData(ctx context.Context, spec contract.Spec) er
 //	Heartbeats: how many are done, and which is being made.
 //	Undone by: CleanTarget.
 func (a *Activities) FinishSchema(ctx context.Context, spec contract.Spec) (problems []contract.Problem, err error) {
-	err = live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		target, err := a.target(ctx, spec)
 		if err != nil {
 			return err

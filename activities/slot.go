@@ -35,7 +35,7 @@ func (a *Activities) ClaimHost(context.Context, contract.Spec) (contract.HostCla
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanTarget.
 func (a *Activities) CreateLedger(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withTarget(ctx, spec, "ledger", func(conn *pgx.Conn) error { return ledger.Create(ctx, conn, spec.Name) })
 	})
 }
@@ -47,7 +47,7 @@ func (a *Activities) CreateLedger(ctx context.Context, spec contract.Spec) error
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanTarget.
 func (a *Activities) PlanCopy(ctx context.Context, spec contract.Spec) (out contract.CopyStatus, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "plan", func(source, target *pgx.Conn) error {
 			facts, err := prepare.ReadFacts(ctx, source, spec.Tables)
 			if err != nil {
@@ -91,7 +91,7 @@ func copyPlan(spec contract.Spec, facts plan.SourceFacts) []ledger.Table {
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanSource.
 func (a *Activities) FixIdentities(ctx context.Context, spec contract.Spec) (out []contract.IdentityChoice, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "replica identity", func(source, target *pgx.Conn) error {
 			facts, err := prepare.ReadFacts(ctx, source, spec.Tables)
 			if err != nil {
@@ -140,7 +140,7 @@ func identityChoices(ids []plan.Identity, changed []ledger.Identity) []contract.
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanSource.
 func (a *Activities) CreatePublication(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "publication", func(source, target *pgx.Conn) error {
 			p, err := publicationOf(ctx, source, spec)
 			if err != nil {
@@ -176,7 +176,7 @@ func publicationOf(ctx context.Context, source *pgx.Conn, spec contract.Spec) (p
 //	Undone by: CleanSource.
 func (a *Activities) HoldSnapshot(ctx context.Context, spec contract.Spec) error {
 	execution := activity.GetInfo(ctx).WorkflowExecution
-	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		source, err := a.source(ctx, spec)
 		if err != nil {
 			return err

@@ -22,7 +22,7 @@ import (
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) Inspect(ctx context.Context, spec contract.Spec) (out contract.Inspection, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		_, in, err := a.instance(ctx, spec)
 		if err != nil {
 			return err
@@ -46,7 +46,7 @@ func (a *Activities) Inspect(ctx context.Context, spec contract.Spec) (out contr
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) PlanParameters(ctx context.Context, spec contract.Spec) (out contract.ParameterPlan, err error) {
-	err = live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		_, in, plan, err := a.groupPlan(ctx, spec)
 		if err != nil {
 			return err
@@ -67,7 +67,7 @@ func (a *Activities) PlanParameters(ctx context.Context, spec contract.Spec) (ou
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing; a group that is not attached has no effect.
 func (a *Activities) ApplyParameterGroup(ctx context.Context, input contract.ParameterInput) error {
-	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		c, in, plan, err := a.groupPlan(ctx, input.Spec)
 		if err != nil {
 			return err
@@ -83,7 +83,7 @@ func (a *Activities) ApplyParameterGroup(ctx context.Context, input contract.Par
 //	Heartbeats: the instance's status.
 //	Undone by: nothing: taking the group away would cost another reboot; the report names it.
 func (a *Activities) AttachParameterGroup(ctx context.Context, input contract.ParameterInput) error {
-	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		c, err := a.aws(ctx, input.Spec)
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func (a *Activities) AttachParameterGroup(ctx context.Context, input contract.Pa
 //	Heartbeats: the instance's status.
 //	Undone by: nothing to undo.
 func (a *Activities) RebootSource(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		c, err := a.aws(ctx, spec)
 		if err != nil {
 			return err
@@ -117,7 +117,7 @@ func (a *Activities) RebootSource(ctx context.Context, spec contract.Spec) error
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
 func (a *Activities) VerifySource(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		err := a.withSource(ctx, spec, "verify", func(conn *pgx.Conn) error {
 			level, _, err := pgkit.Setting(ctx, conn, "wal_level")
 			if err == nil && level != "logical" {

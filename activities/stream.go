@@ -23,7 +23,7 @@ import (
 //	Heartbeats: received position, size of the spool.
 //	Undone by: CleanSource (the slot) and RemoveSpool.
 func (a *Activities) Receive(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		source, err := a.source(ctx, spec)
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ func (a *Activities) published(ctx context.Context, spec contract.Spec) (names [
 //	Heartbeats: applied position, transactions and changes.
 //	Undone by: CleanTarget.
 func (a *Activities) Apply(ctx context.Context, spec contract.Spec) error {
-	return live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		options, err := a.applyOptions(ctx, spec)
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ const lagPoll = 500 * time.Millisecond
 //	Undone by: nothing to undo.
 func (a *Activities) WatchLag(ctx context.Context, input contract.LagInput) (out contract.ReplicationStatus, err error) {
 	spec := input.Spec
-	err = live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+	err = a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "lag", func(source, target *pgx.Conn) error {
 			deadline := time.Now().Add(time.Duration(input.Seconds) * time.Second)
 			for {

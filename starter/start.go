@@ -20,7 +20,7 @@ import (
 
 // dial connects to Temporal; a starter has nothing to log but errors.
 func dial() (client.Client, error) {
-	c, err := temporalclient.Dial(slog.New(slog.DiscardHandler))
+	c, err := temporalclient.Dial(slog.New(slog.DiscardHandler), nil)
 	return c, failed(err)
 }
 

@@ -27,16 +27,18 @@ import (
 const drainTimeout = 30 * time.Second
 
 type settings struct {
-	dataDir string
-	hostID  string
-	awsPoll time.Duration
-	debug   bool
+	dataDir        string
+	hostID         string
+	metricsAddress string
+	awsPoll        time.Duration
+	debug          bool
 }
 
 func main() {
 	var s settings
 	flag.StringVar(&s.dataDir, "data-dir", "timeferry-data", "directory for the spool and this worker's identity; keep it over restarts")
 	flag.StringVar(&s.hostID, "host-id", "", "this worker's identity (default: kept in the data directory)")
+	flag.StringVar(&s.metricsAddress, "metrics-address", "", "address that serves /metrics and /healthz, like 127.0.0.1:9464 (default: none)")
 	flag.DurationVar(&s.awsPoll, "aws-poll", 0, "how often RDS is asked while something is awaited (default 5s)")
 	flag.BoolVar(&s.debug, "debug", false, "log more")
 	flag.Parse()
@@ -61,13 +63,18 @@ func run(s settings) error {
 		return err
 	}
 	defer func() { _ = home.Close() }() // the lock goes with the process anyway
-	c, err := temporalclient.Dial(logger)
+	observed, err := serveMetrics(s.metricsAddress, logger)
+	if err != nil {
+		return err
+	}
+	defer observed.close()
+	c, err := temporalclient.Dial(logger, observed.temporal)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 
-	acts := &activities.Activities{Client: c, Spools: spool.NewSet(home.spoolDir()), HostID: home.hostID, Log: logger, AWSPoll: s.awsPoll}
+	acts := &activities.Activities{Client: c, Spools: spool.NewSet(home.spoolDir()), HostID: home.hostID, Log: logger, Metrics: observed.ours, AWSPoll: s.awsPoll}
 	workers := []worker.Worker{sharedWorker(c, acts), hostWorker(c, acts)}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

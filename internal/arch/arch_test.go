@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"internal/config":           {"internal/pgkit"},
 	"internal/pgkit":            {},
 	"internal/temporalclient":   {},
+	"internal/obs":              {},
 	"internal/source/rdsctl":    {},
 	"internal/source/prepare":   {"internal/pgkit", "internal/plan"},
 	"internal/source/slot":      {"internal/pgkit"},
@@ -39,11 +40,11 @@ var allowed = map[string][]string{
 	"internal/verify":           {"internal/pgkit"},
 	"internal/cutover":          {"internal/pgkit"},
 
-	"activities": {"internal/config", "internal/pgkit", "internal/plan", "internal/spool", "internal/bulk", "internal/verify", "internal/cutover",
+	"activities": {"internal/config", "internal/obs", "internal/pgkit", "internal/plan", "internal/spool", "internal/bulk", "internal/verify", "internal/cutover",
 		"internal/source/rdsctl", "internal/source/prepare", "internal/source/slot", "internal/source/extract", "internal/source/capture",
 		"internal/target/ledger", "internal/target/survey", "internal/target/provision", "internal/target/apply"},
 	"workflows": {"activities"},
-	"worker":    {"activities", "workflows", "internal/spool", "internal/temporalclient"},
+	"worker":    {"activities", "workflows", "internal/obs", "internal/spool", "internal/temporalclient"},
 	"starter":   {"internal/temporalclient"},
 
 	"internal/awssim":            {},

@@ -17,12 +17,13 @@ import (
 )
 
 // Dial connects by TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, the TLS variables, and the profile in
-// temporal.toml, as the temporal program does. The client is safe for concurrent use; the caller closes it.
-func Dial(logger *slog.Logger) (client.Client, error) {
+// temporal.toml, as the temporal program does. metrics may be nil. The client is safe for concurrent use; the caller closes it.
+func Dial(logger *slog.Logger, metrics client.MetricsHandler) (client.Client, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
 		return nil, fault.New(fault.Operator, "read", "Temporal settings", "check the TEMPORAL_* variables and the profile in temporal.toml", "%w", err)
 	}
+	options.MetricsHandler = metrics
 	options.Logger = log.NewStructuredLogger(logger)
 	c, err := client.Dial(options)
 	if err != nil {
