@@ -11,6 +11,7 @@ import (
 	"timeferry/internal/change"
 	"timeferry/internal/contract"
 	"timeferry/internal/cutover"
+	"timeferry/internal/pgkit"
 	"timeferry/internal/target/ledger"
 	"timeferry/internal/target/provision"
 	"timeferry/internal/verify"
@@ -96,7 +97,7 @@ func (a *Activities) Drain(ctx context.Context, input contract.DrainInput) (out 
 				}
 				seen := out
 				report(contract.Beat{Replication: &seen})
-				if err := sleep(ctx, drainPoll); err != nil {
+				if err := pgkit.Sleep(ctx, drainPoll); err != nil {
 					return err
 				}
 			}

@@ -139,7 +139,7 @@ func (a *Activities) WatchLag(ctx context.Context, input contract.LagInput) (out
 				if !time.Now().Before(deadline) || (input.UntilInSync && out.InSync) {
 					return nil
 				}
-				if err := sleep(ctx, lagPoll); err != nil {
+				if err := pgkit.Sleep(ctx, lagPoll); err != nil {
 					return err
 				}
 			}
@@ -169,15 +169,4 @@ func measureLag(ctx context.Context, source, target *pgx.Conn, spec contract.Spe
 		lag.LagSeconds = max(now.Sub(*applied.CommitTime).Seconds(), 0)
 	}
 	return lag, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

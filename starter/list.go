@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
 
 	"timeferry/internal/contract"
 )
@@ -18,16 +19,13 @@ func listCommand(out io.Writer) *cobra.Command {
 		Use:   "list",
 		Short: "List migrations, running and ended",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return list(cmd.Context(), out) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withClient(func(c client.Client) error { return list(cmd.Context(), out, c) })
+		},
 	}
 }
 
-func list(ctx context.Context, out io.Writer) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func list(ctx context.Context, out io.Writer, c client.Client) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSTATE\tSTARTED\tENDED")
 	request := &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowType = '%s'", contract.WorkflowType)}

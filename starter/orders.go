@@ -42,7 +42,7 @@ func orderCommand(out io.Writer, name, short string) *cobra.Command {
 		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sendOrder(cmd.Context(), out, args[0], name, note)
+			return withClient(func(c client.Client) error { return sendOrder(cmd.Context(), out, c, args[0], name, note) })
 		},
 	}
 	c.Flags().StringVar(&note.By, "by", "", "who orders it, for the record")
@@ -53,12 +53,7 @@ func orderCommand(out io.Writer, name, short string) *cobra.Command {
 	return c
 }
 
-func sendOrder(ctx context.Context, out io.Writer, migration, name string, note contract.Note) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func sendOrder(ctx context.Context, out io.Writer, c client.Client, migration, name string, note contract.Note) error {
 	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: contract.WorkflowID(migration), UpdateName: name, Args: []any{note},
 		WaitForStage: client.WorkflowUpdateStageCompleted,

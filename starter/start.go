@@ -18,10 +18,14 @@ import (
 	"timeferry/internal/temporalclient"
 )
 
-// dial connects to Temporal; a starter has nothing to log but errors.
-func dial() (client.Client, error) {
+// withClient runs do with a connection to Temporal; a starter has nothing to log but errors.
+func withClient(do func(client.Client) error) error {
 	c, err := temporalclient.Dial(slog.New(slog.DiscardHandler), nil)
-	return c, failed(err)
+	if err != nil {
+		return failed(err)
+	}
+	defer c.Close()
+	return do(c)
 }
 
 func startCommand(out io.Writer) *cobra.Command {
@@ -36,7 +40,7 @@ func startCommand(out io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return start(cmd.Context(), out, raw, spec, wait)
+			return withClient(func(c client.Client) error { return start(cmd.Context(), out, c, raw, spec, wait) })
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "the spec; - is standard input")
@@ -47,12 +51,7 @@ func startCommand(out io.Writer) *cobra.Command {
 	return c
 }
 
-func start(ctx context.Context, out io.Writer, raw json.RawMessage, spec contract.Spec, wait bool) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func start(ctx context.Context, out io.Writer, c client.Client, raw json.RawMessage, spec contract.Spec, wait bool) error {
 	id := contract.WorkflowID(spec.Name)
 	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: id, TaskQueue: contract.TaskQueue,
@@ -85,7 +84,7 @@ func preflightCommand(out io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return preflight(cmd.Context(), out, raw, spec, format)
+			return withClient(func(c client.Client) error { return preflight(cmd.Context(), out, c, raw, spec, format) })
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "the spec; - is standard input")
@@ -96,12 +95,7 @@ func preflightCommand(out io.Writer) *cobra.Command {
 	return c
 }
 
-func preflight(ctx context.Context, out io.Writer, raw json.RawMessage, spec contract.Spec, format string) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func preflight(ctx context.Context, out io.Writer, c client.Client, raw json.RawMessage, spec contract.Spec, format string) error {
 	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: contract.WorkflowID(spec.Name) + "-preflight", TaskQueue: contract.TaskQueue,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,

@@ -24,24 +24,23 @@ func statusCommand(out io.Writer) *cobra.Command {
 		Short: "Show where a migration stands",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			s, err := readStatus(cmd.Context(), c, args[0])
-			if err != nil {
-				return failed(err)
-			}
-			if format == "json" {
-				return failed(printJSON(out, s))
-			}
-			printStatus(out, s)
-			return nil
+			return withClient(func(c client.Client) error { return status(cmd.Context(), out, c, args[0], format) })
 		},
 	}
 	outputFlag(c, &format)
 	return c
+}
+
+func status(ctx context.Context, out io.Writer, c client.Client, name, format string) error {
+	s, err := readStatus(ctx, c, name)
+	if err != nil {
+		return failed(err)
+	}
+	if format == "json" {
+		return failed(printJSON(out, s))
+	}
+	printStatus(out, s)
+	return nil
 }
 
 // readStatus asks the workflow, and merges in the live numbers of the activities that run right now.
@@ -113,12 +112,7 @@ func watchCommand(out io.Writer) *cobra.Command {
 		Short: "Follow a migration until it ends or waits for you",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			return watch(cmd.Context(), out, c, args[0], every)
+			return withClient(func(c client.Client) error { return watch(cmd.Context(), out, c, args[0], every) })
 		},
 	}
 	c.Flags().DurationVar(&every, "every", time.Second, "how often to look")
@@ -162,12 +156,7 @@ func reportCommand(out io.Writer) *cobra.Command {
 		Short: "Print the report of a migration that has ended",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			return showReport(cmd.Context(), out, c, args[0], format == "json")
+			return withClient(func(c client.Client) error { return showReport(cmd.Context(), out, c, args[0], format == "json") })
 		},
 	}
 	outputFlag(c, &format)

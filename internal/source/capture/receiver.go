@@ -68,7 +68,7 @@ func (r *Receiver) Run(ctx context.Context, onProgress func(Progress)) error {
 		pause := min(firstBackoff<<min(r.failures-1, 10), maxBackoff)
 		r.Log.LogAttrs(ctx, slog.LevelWarn, "stream interrupted", slog.String("slot", r.Slot), slog.Any("err", err), slog.Duration("elapsed", pause))
 		r.report(onProgress, "reconnecting: "+err.Error())
-		if err := wait(ctx, pause); err != nil {
+		if err := pgkit.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -133,7 +133,7 @@ func (r *Receiver) settle(ctx context.Context, onProgress func(Progress)) error 
 			return err
 		}
 		r.report(onProgress, pausedBy(err))
-		if err := wait(ctx, roomPause); err != nil {
+		if err := pgkit.Sleep(ctx, roomPause); err != nil {
 			return err
 		}
 	}
@@ -147,14 +147,3 @@ func (r *Receiver) report(onProgress func(Progress), paused string) {
 
 // pausedBy is the sentence for Progress.Paused.
 func pausedBy(err error) string { return "no room to buffer changes: " + err.Error() }
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}

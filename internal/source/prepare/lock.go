@@ -35,7 +35,7 @@ func (p patience) underLock(ctx context.Context, conn *pgx.Conn, op string, tabl
 	var last error
 	for i, wait := range p.waits {
 		if i > 0 {
-			if err := pauseFor(ctx, p.pause); err != nil {
+			if err := pgkit.Sleep(ctx, p.pause); err != nil {
 				return fmt.Errorf("%s: %w", op, err)
 			}
 		}
@@ -83,15 +83,4 @@ func split(tables []ident.Table) (schemas, names []string) {
 		schemas, names = append(schemas, t.Schema), append(names, t.Name)
 	}
 	return schemas, names
-}
-
-func pauseFor(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

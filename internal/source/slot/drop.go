@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"timeferry/internal/fault"
+	"timeferry/internal/pgkit"
 )
 
 // terminateGrace is how long a terminated walsender may take to let go of its slot.
@@ -31,7 +32,7 @@ func Drop(ctx context.Context, conn *pgx.Conn, name string, wait time.Duration) 
 				return err
 			}
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := pgkit.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -139,7 +139,7 @@ func settled(ctx context.Context, conn *pgx.Conn, o HoldOptions) (State, error) 
 		if err := reportBlockers(ctx, conn, s.ActivePID, o.OnWaiting); err != nil {
 			return State{}, err
 		}
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := pgkit.Sleep(ctx, time.Second); err != nil {
 			return State{}, err
 		}
 	}
@@ -162,7 +162,7 @@ func adopt(ctx context.Context, conn *pgx.Conn, snapshot string) (string, error)
 
 func keepAlive(ctx context.Context, conn *pgx.Conn, held Held, onPing func()) error {
 	for {
-		if sleep(ctx, pingEvery) != nil {
+		if pgkit.Sleep(ctx, pingEvery) != nil {
 			return nil
 		}
 		ping, cancel := context.WithTimeoutCause(ctx, pingTimeout, fmt.Errorf("no answer within %s", pingTimeout))
@@ -177,17 +177,6 @@ func keepAlive(ctx context.Context, conn *pgx.Conn, held Held, onPing func()) er
 		if onPing != nil {
 			onPing()
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 
