@@ -54,26 +54,25 @@ func (l lazySecrets) Secret(ctx context.Context, arn string) (string, error) {
 	return c.Secret(ctx, arn)
 }
 
-// source resolves the source's endpoint with its password, or with a fresh IAM token.
-func (a *Activities) source(ctx context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
+// source is the source's endpoint. Its password, or a fresh IAM token, is asked for anew at each connection, so that rooms
+// which reconnect by themselves follow a rotation.
+func (a *Activities) source(_ context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
 	e := spec.Source.Endpoint
 	if !e.Password.IAM {
-		return config.Resolve(ctx, e, lazySecrets{a, spec})
+		return config.ResolveLazily(e, lazySecrets{a, spec})
 	}
-	c, err := a.aws(ctx, spec)
-	if err != nil {
-		return pgkit.Endpoint{}, err
-	}
-	token, err := c.AuthToken(ctx, e.Host, e.Port, e.User)
-	if err != nil {
-		return pgkit.Endpoint{}, err
-	}
-	return pgkit.Endpoint{Host: e.Host, Port: e.Port, Database: e.Database, User: e.User, Password: token, SSLMode: e.SSLMode, SSLRootCert: e.SSLRootCert}, nil
+	return config.ResolveWith(e, func(ctx context.Context) (string, error) {
+		c, err := a.aws(ctx, spec)
+		if err != nil {
+			return "", err
+		}
+		return c.AuthToken(ctx, e.Host, e.Port, e.User)
+	})
 }
 
-// target resolves the target's endpoint with its password.
-func (a *Activities) target(ctx context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
-	return config.Resolve(ctx, spec.Target, lazySecrets{a, spec})
+// target is the target's endpoint, likewise.
+func (a *Activities) target(_ context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
+	return config.ResolveLazily(spec.Target, lazySecrets{a, spec})
 }
 
 // withSource runs do on one connection to the source, made for purpose.

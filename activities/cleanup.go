@@ -25,22 +25,24 @@ const slotPatience = 10 * time.Second
 //	Undone by: nothing to undo.
 func (a *Activities) CleanSource(ctx context.Context, input contract.UndoInput) (out contract.UndoResult, err error) {
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
-		return a.withBoth(ctx, input.Spec, "cleanup", func(source, target *pgx.Conn) error {
-			out, err = cleanSource(ctx, input.Spec, source, target)
-			return err
+		return a.withSource(ctx, input.Spec, "cleanup", func(source *pgx.Conn) error {
+			// The slot goes first, whatever is the matter with the target: it is what can hurt.
+			if err := slot.Drop(ctx, source, contract.SlotName(input.Spec.Name), slotPatience); err != nil {
+				return err
+			}
+			if err := prepare.DropPublication(ctx, source, contract.PublicationName(input.Spec.Name)); err != nil {
+				return err
+			}
+			return a.withTarget(ctx, input.Spec, "cleanup", func(target *pgx.Conn) error {
+				out, err = restoreIdentities(ctx, input.Spec, source, target)
+				return err
+			})
 		})
 	})
 	return out, err
 }
 
-func cleanSource(ctx context.Context, spec contract.Spec, source, target *pgx.Conn) (contract.UndoResult, error) {
-	// The slot goes first: it is what can hurt.
-	if err := slot.Drop(ctx, source, contract.SlotName(spec.Name), slotPatience); err != nil {
-		return contract.UndoResult{}, err
-	}
-	if err := prepare.DropPublication(ctx, source, contract.PublicationName(spec.Name)); err != nil {
-		return contract.UndoResult{}, err
-	}
+func restoreIdentities(ctx context.Context, spec contract.Spec, source, target *pgx.Conn) (contract.UndoResult, error) {
 	owner, err := ledger.Owner(ctx, target)
 	if err != nil || owner != spec.Name {
 		return contract.UndoResult{}, err // no ledger of ours: no identity was ever changed, or all are set back

@@ -14,7 +14,10 @@ import (
 )
 
 // maxUnknownAttempts bounds the retries of an error that no rule recognises: it may be a passing one, or ours.
-const maxUnknownAttempts = 8
+const (
+	maxUnknownAttempts = 8
+	soonAfterStart     = time.Minute
+)
 
 // errWorkerStopping ends an activity on a worker that is being stopped; it goes on at once on the next one.
 var errWorkerStopping = errors.New("the worker is stopping")
@@ -44,7 +47,9 @@ func translate(ctx context.Context, err error) error {
 		// The copy cannot mend it by trying again: the workflow takes a new snapshot.
 		options.NonRetryable = typeOf(class, err) == bulk.CodeTableRewritten
 	default:
-		options.NonRetryable = activity.GetInfo(ctx).Attempt >= maxUnknownAttempts
+		// A stream's attempts count over weeks of restarts: only those that fail soon after their start speak against it.
+		info := activity.GetInfo(ctx)
+		options.NonRetryable = info.Attempt >= maxUnknownAttempts && time.Since(info.StartedTime) < soonAfterStart
 	}
 	return temporal.NewApplicationErrorWithOptions(err.Error(), typeOf(class, err), options)
 }

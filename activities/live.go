@@ -51,8 +51,10 @@ func (a *Activities) live(ctx context.Context, do func(ctx context.Context, repo
 			}
 		}
 	})
-	err := do(work, report)
-	close(finished)
-	beating.Wait()
+	err := func() error {
+		defer beating.Wait() // also when do panics: the SDK reports that, and the beats would go on for ever
+		defer close(finished)
+		return do(work, report)
+	}()
 	return translate(work, err)
 }

@@ -2,6 +2,8 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -9,14 +11,29 @@ import (
 	"timeferry/internal/contract"
 )
 
-// lagWatchSeconds is how long one look at the stream lasts while it is in sync: long enough that weeks of waiting fit into
-// one history, short enough that the details in the UI stay fresh.
-const lagWatchSeconds = 600
+// lookSeconds is how long one look at the stream lasts while it is in sync: short enough at first that the details in the UI
+// stay fresh, and long enough after a day that half a year of waiting fits into one history. (Each look is six events; the server
+// ends a workflow with 51,200 of them, and what it leaves is a slot that nobody reads.)
+func lookSeconds(waited time.Duration) int64 {
+	if waited < 24*time.Hour {
+		return 600
+	}
+	return 3600
+}
+
+// Codes of why an ordered cutover did not begin.
+const (
+	codeLagTooHigh = "lag-too-high"
+	codeLagUnknown = "lag-unknown"
+)
 
 // cutOver waits in sync for the order to switch, and switches. A cutover that fails lifts the fence and goes back to
 // in-sync, with the reason as a problem.
 func (m *migration) cutOver(ctx workflow.Context) error {
 	for attempt := 1; ; attempt++ {
+		if attempt > 1 && m.since(ctx, oneOrderOneSwitch) {
+			m.cutoverWanted = false // an order that came while the switch that failed was beginning meant that one
+		}
 		if err := m.awaitCutover(ctx); err != nil {
 			return err
 		}
@@ -40,24 +57,32 @@ func (m *migration) cutOver(ctx workflow.Context) error {
 // awaitCutover stays in sync until a person (or mode auto) wants the switch and the lag allows it.
 func (m *migration) awaitCutover(ctx workflow.Context) error {
 	m.enter(ctx, contract.PhaseInSync, "in sync")
+	// Mode auto orders one switch, as soon as no problem is open; after one that failed a person decides.
+	auto := m.spec.Cutover.Mode == "auto" && len(m.status.Cutover.Steps) == 0
+	ordered := func() bool { return m.cutoverWanted || auto && m.openProblem() == nil }
+	if auto && !ordered() && !m.since(ctx, autoAfterProblem) {
+		ordered = func() bool { return m.cutoverWanted }
+	}
 	for {
-		if m.spec.Cutover.Mode == "auto" && m.openProblem() == nil && len(m.status.Cutover.Steps) == 0 {
-			m.cutoverWanted = true
-		}
-		if err := m.awaitOrder(ctx); err != nil {
+		if err := m.awaitOrder(ctx, ordered); err != nil {
 			return err
 		}
 		m.cutoverWanted = false
 		lag, err := m.measureLag(ctx)
-		if err != nil {
-			return err
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		m.status.Replication = lag
-		if lag.LagBytes <= m.spec.Cutover.MaxLagBytes() {
-			return nil
+		if err == nil {
+			m.status.Replication = lag
+			if lag.LagBytes <= m.spec.Cutover.MaxLagBytes() {
+				return nil
+			}
+			m.addProblem(contract.Problem{Severity: contract.Warning, Code: codeLagTooHigh, Object: "cutover", Message: tooFarBehind(lag, m.spec)})
+		} else {
+			m.addProblem(contract.Problem{Severity: contract.Warning, Code: codeLagUnknown, Object: "cutover",
+				Message: "cutover not begun, the lag cannot be measured: " + problemOf(err).Message})
 		}
-		m.addProblem(contract.Problem{Severity: contract.Warning, Code: "lag-too-high", Object: "cutover", Message: tooFarBehind(lag, m.spec)})
-		if m.spec.Cutover.Mode == "auto" {
+		if auto {
 			if err := m.awaitSync(ctx); err != nil {
 				return err
 			}
@@ -65,17 +90,17 @@ func (m *migration) awaitCutover(ctx workflow.Context) error {
 	}
 }
 
-// awaitOrder blocks until a cutover is wanted, following the stream meanwhile.
-func (m *migration) awaitOrder(ctx workflow.Context) error {
+// awaitOrder blocks until a cutover is ordered, following the stream meanwhile.
+func (m *migration) awaitOrder(ctx workflow.Context, ordered func() bool) error {
 	watching, cancel := workflow.WithCancel(ctx)
-	ended := false
+	ended, began := false, workflow.Now(ctx)
 	workflow.GoNamed(watching, "watch-lag", func(ctx workflow.Context) {
 		for err := error(nil); err == nil; {
-			_, err = m.watchLag(ctx, contract.LagInput{Spec: m.spec, Seconds: lagWatchSeconds})
+			_, err = m.watchLag(ctx, contract.LagInput{Spec: m.spec, Seconds: lookSeconds(workflow.Now(ctx).Sub(began))})
 		}
 		ended = true
 	})
-	err := m.await(ctx, func() bool { return m.cutoverWanted }, "in sync: the target follows the source", contract.SignalCutover)
+	err := m.await(ctx, ordered, "in sync: the target follows the source", contract.SignalCutover)
 	cancel()
 	if waitErr := workflow.Await(ctx, func() bool { return ended }); err == nil {
 		err = waitErr
@@ -86,7 +111,8 @@ func (m *migration) awaitOrder(ctx workflow.Context) error {
 // switchOver is the downtime: fence, marker, drain, sequences, comparison. It is not interrupted by abort.
 func (m *migration) switchOver(ctx workflow.Context, attempt int) error {
 	m.enter(ctx, contract.PhaseCuttingOver, "switching over")
-	m.removeProblem(contract.Problem{Code: "lag-too-high", Object: "cutover"})
+	m.removeProblem(contract.Problem{Code: codeLagTooHigh, Object: "cutover"})
+	m.removeProblem(contract.Problem{Code: codeLagUnknown, Object: "cutover"})
 	c := &m.status.Cutover
 	*c = contract.CutoverStatus{}
 	began := workflow.Now(ctx)
@@ -100,11 +126,13 @@ func (m *migration) switchOver(ctx workflow.Context, attempt int) error {
 	if m.spec.Cutover.Fence == "readOnly" {
 		c.Fenced = true // before it is so: if its answer is lost, it must be lifted all the same
 		err := step("fence", func() error {
+			m.fence = contract.FenceResult{}
 			return workflow.ExecuteActivity(on(ctx, downtime, "no more writes on the source"), acts.Fence, m.spec).Get(ctx, &m.fence)
 		})
 		if err != nil {
 			return err
 		}
+		m.nameSpared()
 	}
 	err := step("marker", func() error {
 		return workflow.ExecuteActivity(on(ctx, downtime, "end of the stream"), acts.EmitMarker, m.spec).Get(ctx, &c.MarkerLSN)
@@ -132,6 +160,16 @@ func (m *migration) switchOver(ctx workflow.Context, attempt int) error {
 	}
 	c.DowntimeMS = workflow.Now(ctx).Sub(began).Milliseconds()
 	return nil
+}
+
+// nameSpared warns of sessions that the fence could not end.
+func (m *migration) nameSpared() {
+	spared := contract.Problem{Severity: contract.Warning, Code: "sessions-spared", Object: "cutover", Remedy: "make sure that they do not write"}
+	m.removeProblem(spared)
+	if len(m.fence.Spared) > 0 {
+		spared.Message = "only a superuser could end these sessions on the source, the fence does not hold them: " + strings.Join(m.fence.Spared, ", ")
+		m.addProblem(spared)
+	}
 }
 
 func (m *migration) drain(ctx workflow.Context, lsn change.LSN) error {

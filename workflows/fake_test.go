@@ -24,6 +24,7 @@ type fakeActivities struct {
 	found   []contract.Problem
 	differ  bool
 	parts   int
+	spared  []string // by the fence
 }
 
 func (f *fakeActivities) step(name string) error {
@@ -60,6 +61,10 @@ func (f *fakeActivities) long(ctx context.Context, name string) error {
 	if err := f.step(name); err != nil {
 		return err
 	}
+	return f.wait(ctx)
+}
+
+func (f *fakeActivities) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return temporal.NewCanceledError()
@@ -108,8 +113,11 @@ func (f *fakeActivities) CreatePublication(context.Context, contract.Spec) error
 	return f.step("CreatePublication")
 }
 func (f *fakeActivities) HoldSnapshot(ctx context.Context, _ contract.Spec) error {
-	f.holding()
-	return f.long(ctx, "HoldSnapshot")
+	if err := f.step("HoldSnapshot"); err != nil {
+		return err
+	}
+	f.holding() // after it is recorded: the story goes on at once
+	return f.wait(ctx)
 }
 func (f *fakeActivities) Receive(ctx context.Context, _ contract.Spec) error {
 	return f.long(ctx, "Receive")
@@ -154,7 +162,7 @@ func (f *fakeActivities) FinishSchema(context.Context, contract.Spec) ([]contrac
 	return nil, f.step("FinishSchema")
 }
 func (f *fakeActivities) Fence(context.Context, contract.Spec) (contract.FenceResult, error) {
-	return contract.FenceResult{Ended: 2}, f.step("Fence")
+	return contract.FenceResult{Ended: 2, Spared: f.spared}, f.step("Fence")
 }
 func (f *fakeActivities) Unfence(context.Context, contract.Spec) error {
 	return f.step("Unfence")

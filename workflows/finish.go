@@ -11,7 +11,9 @@ import (
 )
 
 // complete removes what the migration needed: the streams, slot, publication, changed identities, ledger and spool.
+// It runs to its end whatever is cancelled: ending half way would leave the slot behind.
 func (m *migration) complete(ctx workflow.Context) (contract.Report, error) {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	m.say(ctx, "cleaning up")
 	if err := m.stopAll(ctx); err != nil {
 		return contract.Report{}, err

@@ -79,6 +79,10 @@ func (m *migration) listenFor(ctx workflow.Context, o order) error {
 			if err := m.requireSmallLag(ctx); err != nil {
 				return "", err
 			}
+			// It was accepted before the lag was measured: meanwhile another order may have been taken, or an abort.
+			if why := o.refuse(); why != "" && m.since(ctx, oneOrderOneSwitch) {
+				return "", temporal.NewNonRetryableApplicationError(fmt.Sprintf("%s refused: %s", o.name, why), "refused", nil)
+			}
 		}
 		m.decide(ctx, o, note)
 		return "accepted", nil
@@ -119,6 +123,9 @@ func (m *migration) decide(ctx workflow.Context, o order, note contract.Note) {
 }
 
 func (m *migration) refuseCutover() string {
+	if m.aborting {
+		return "the migration is being aborted"
+	}
 	if m.status.Phase != contract.PhaseInSync {
 		return fmt.Sprintf("the migration is in phase %s, cutover needs in-sync", m.status.Phase)
 	}
@@ -136,6 +143,9 @@ func (m *migration) refuseResume() string {
 }
 
 func (m *migration) refuseAbort() string {
+	if m.aborting {
+		return "it is under way already"
+	}
 	switch m.status.Phase {
 	case contract.PhaseCuttingOver:
 		return "the cutover is under way; it ends by itself within moments, or goes back to in-sync"
@@ -154,7 +164,7 @@ func (m *migration) requireSmallLag(ctx workflow.Context) error {
 		return err
 	}
 	if lag.LagBytes > m.spec.Cutover.MaxLagBytes() {
-		return temporal.NewNonRetryableApplicationError(tooFarBehind(lag, m.spec), "lag-too-high", nil)
+		return temporal.NewNonRetryableApplicationError(tooFarBehind(lag, m.spec), codeLagTooHigh, nil)
 	}
 	return nil
 }

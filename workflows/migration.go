@@ -29,7 +29,13 @@ func LiveMigration(ctx workflow.Context, input json.RawMessage) (contract.Report
 	if err := m.listen(ctx); err != nil {
 		return contract.Report{}, err
 	}
-	return m.run(ctx)
+	report, err := m.run(ctx)
+	// Whoever sent an update that is still being looked at gets its answer. Nothing is left to be cancelled.
+	unhurried, _ := workflow.NewDisconnectedContext(ctx)
+	if err := workflow.Await(unhurried, func() bool { return workflow.AllHandlersFinished(unhurried) }); err != nil {
+		return contract.Report{}, err
+	}
+	return report, err
 }
 
 // run is the whole story. Everything between checking and completing runs in the context `work`, which abort cancels.
@@ -46,7 +52,6 @@ func (m *migration) run(ctx workflow.Context) (contract.Report, error) {
 	}
 	if workflowCancelled(ctx) {
 		// The application may write to the target already: cancelling can only mean to end, never to undo.
-		ctx, _ = workflow.NewDisconnectedContext(ctx)
 		return m.complete(ctx)
 	}
 	if err != nil {

@@ -25,6 +25,8 @@ const (
 	stream
 	// urgent is short and retried often.
 	urgent
+	// asked is urgent while a person waits for the answer.
+	asked
 	// downtime is urgent while the application waits: given up after maxStep, so that the fence is lifted again.
 	downtime
 	// comparison reads both sides while the application waits.
@@ -39,6 +41,9 @@ const (
 	maxStep       = time.Minute
 	maxComparison = time.Hour
 )
+
+// maxAnswer bounds what is looked up for a person: an order must not be carried out hours after it was given.
+const maxAnswer = 10 * time.Second
 
 // spoolOwnerPatience is how long the end of a migration waits for the worker that keeps the spool.
 const spoolOwnerPatience = 10 * time.Minute
@@ -75,12 +80,15 @@ func options(k kind, summary string) workflow.ActivityOptions {
 		o.StartToCloseTimeout = maxComparison
 		o.ScheduleToCloseTimeout = maxComparison
 		o.HeartbeatTimeout = heartbeatTimeout
-	case urgent, downtime:
+	case urgent, asked, downtime:
 		o.StartToCloseTimeout = 30 * time.Minute
 		o.HeartbeatTimeout = heartbeatTimeout
 		o.RetryPolicy.InitialInterval = 100 * time.Millisecond
 		o.RetryPolicy.MaximumInterval = 2 * time.Second
-		if k == downtime {
+		switch k {
+		case asked:
+			o.ScheduleToCloseTimeout = maxAnswer
+		case downtime:
 			o.ScheduleToCloseTimeout = maxStep
 		}
 	}

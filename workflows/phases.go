@@ -228,9 +228,9 @@ func (m *migration) watchLag(ctx workflow.Context, input contract.LagInput) (con
 	return m.status.Replication, err
 }
 
-// measureLag looks at the stream once.
+// measureLag looks at the stream once, for an order.
 func (m *migration) measureLag(ctx workflow.Context) (contract.ReplicationStatus, error) {
 	var lag contract.ReplicationStatus
-	err := workflow.ExecuteActivity(on(ctx, urgent, "lag"), acts.WatchLag, contract.LagInput{Spec: m.spec}).Get(ctx, &lag)
+	err := workflow.ExecuteActivity(on(ctx, asked, "lag"), acts.WatchLag, contract.LagInput{Spec: m.spec}).Get(ctx, &lag)
 	return lag, err
 }

@@ -33,6 +33,7 @@ type migration struct {
 
 	gate    []string // signals that would open the gate the story stands at
 	stopped int      // how many steps wait for resume
+	doing   string   // the story's own message, which a stopped step's hides
 
 	cancelWork workflow.CancelFunc
 }
@@ -63,7 +64,12 @@ func (m *migration) enter(ctx workflow.Context, phase contract.Phase, format str
 
 // say sets the message that people read in status and in the UI.
 func (m *migration) say(ctx workflow.Context, format string, args ...any) {
-	m.status.Message = fmt.Sprintf(format, args...)
+	m.doing = fmt.Sprintf(format, args...)
+	m.show(ctx, m.doing)
+}
+
+func (m *migration) show(ctx workflow.Context, message string) {
+	m.status.Message = message
 	workflow.SetCurrentDetails(ctx, m.details())
 }
 
@@ -121,12 +127,14 @@ func (m *migration) persist(ctx workflow.Context, do func(workflow.Context) erro
 		workflow.GetLogger(ctx).Error("stopped by a problem", "class", problem.Code, "err", problem.Message)
 		m.addProblem(problem)
 		m.stopped++
-		seen, message := m.resumes, m.status.Message
-		m.say(ctx, "stopped: %s", problem.Message)
+		seen := m.resumes
+		m.show(ctx, "stopped: "+problem.Message)
 		err = workflow.Await(ctx, func() bool { return m.resumes > seen })
 		m.stopped--
 		m.removeProblem(problem)
-		m.say(ctx, "%s", message)
+		if m.stopped == 0 { // one resume starts all of them
+			m.show(ctx, m.doing)
+		}
 		if err != nil {
 			return err
 		}
@@ -174,6 +182,10 @@ func problemOf(err error) contract.Problem {
 			return p
 		}
 		return contract.Problem{Severity: contract.Fatal, Code: app.Type(), Message: app.Message()}
+	}
+	var step *temporal.ActivityError
+	if temporal.IsTimeoutError(err) && errors.As(err, &step) {
+		return contract.Problem{Severity: contract.Fatal, Code: "timeout", Message: step.ActivityType().GetName() + " did not end in time"}
 	}
 	return contract.Problem{Severity: contract.Fatal, Code: "failed", Message: err.Error()}
 }

@@ -1,6 +1,7 @@
-// Package config turns references into what they refer to: passwords from the environment, files and Secrets Manager.
+// Package config turns references into what they refer to: passwords from the environment, files and Secrets Manager, and
+// the word rds into the file with AWS's certificates.
 //
-// In: contract's endpoint and secret references. Out: pgkit.Endpoint, which holds the password.
+// In: contract's endpoint and secret references. Out: pgkit.Endpoint, which holds the password or knows how to read it.
 // Invariants: a secret is never part of an error.
 //
 // Not here: business decisions.
@@ -22,15 +23,42 @@ type SecretReader interface {
 	Secret(ctx context.Context, arn string) (string, error)
 }
 
-// Resolve makes the endpoint ready to dial. reader may be nil when no secretArn is used. The references rdsManaged and iam
-// must have been turned into a secretArn or a token by the caller, who knows the instance.
+// Resolve makes the endpoint ready to dial, with the password as it is now. reader may be nil when no secretArn is used.
+// The references rdsManaged and iam must have been turned into a secretArn or a token by the caller, who knows the instance.
 func Resolve(ctx context.Context, e contract.Endpoint, reader SecretReader) (pgkit.Endpoint, error) {
 	password, err := readPassword(ctx, e, reader)
 	if err != nil {
 		return pgkit.Endpoint{}, err
 	}
-	return pgkit.Endpoint{Host: e.Host, Port: e.Port, Database: e.Database, User: e.User, Password: password,
-		SSLMode: e.SSLMode, SSLRootCert: e.SSLRootCert}, nil
+	out, err := withoutPassword(e)
+	out.Password = password
+	return out, err
+}
+
+// ResolveLazily is Resolve for work that reconnects by itself: the reference is read anew at each connection, so that a
+// rotated password is found. A reference that gives nothing then makes the connection fail, with the same errors.
+func ResolveLazily(e contract.Endpoint, reader SecretReader) (pgkit.Endpoint, error) {
+	if e.Password.Env == "" && e.Password.File == "" && e.Password.SecretARN == "" {
+		return pgkit.Endpoint{}, unreadable(e)
+	}
+	return ResolveWith(e, func(ctx context.Context) (string, error) { return readPassword(ctx, e, reader) })
+}
+
+// ResolveWith makes an endpoint that asks password at each connection, and leaves e's own reference alone: for tokens of
+// IAM, which are good for some minutes only.
+func ResolveWith(e contract.Endpoint, password func(context.Context) (string, error)) (pgkit.Endpoint, error) {
+	out, err := withoutPassword(e)
+	out.PasswordFunc = password
+	return out, err
+}
+
+func withoutPassword(e contract.Endpoint) (pgkit.Endpoint, error) {
+	root, err := rootCert(e)
+	if err != nil {
+		return pgkit.Endpoint{}, err
+	}
+	return pgkit.Endpoint{Host: e.Host, Port: e.Port, Database: e.Database, User: e.User, SSLMode: e.SSLMode, SSLRootCert: root,
+		IAM: e.Password.IAM}, nil
 }
 
 func readPassword(ctx context.Context, e contract.Endpoint, reader SecretReader) (string, error) {
@@ -58,7 +86,11 @@ func readPassword(ctx context.Context, e contract.Endpoint, reader SecretReader)
 		}
 		return PasswordInSecret(text), nil
 	}
-	return "", missing(e, "give one of env, file, secretArn", "the reference cannot be read here")
+	return "", unreadable(e)
+}
+
+func unreadable(e contract.Endpoint) error {
+	return missing(e, "give one of env, file, secretArn", "the reference cannot be read here")
 }
 
 func missing(e contract.Endpoint, hint, format string, args ...any) error {

@@ -12,6 +12,7 @@ import (
 	"timeferry/internal/config"
 	"timeferry/internal/contract"
 	"timeferry/internal/fault"
+	"timeferry/internal/pgkit"
 )
 
 type vault map[string]string
@@ -51,4 +52,78 @@ func TestAMissingPasswordNamesTheReference(t *testing.T) {
 		require.Equal(t, fault.Operator, fault.Classify(err))
 		require.NotEmpty(t, fault.HintOf(err))
 	}
+}
+
+func TestALazyPasswordIsReadAtEachConnection(t *testing.T) {
+	ctx := context.Background()
+	file := filepath.Join(t.TempDir(), "secret")
+	secrets := vault{"arn": "one"}
+	for name, c := range map[string]struct {
+		ref contract.SecretRef
+		set func(string)
+	}{
+		"file":   {contract.SecretRef{File: file}, func(s string) { require.NoError(t, os.WriteFile(file, []byte(s+"\n"), 0o600)) }},
+		"env":    {contract.SecretRef{Env: "TIMEFERRY_TEST_ROTATED"}, func(s string) { t.Setenv("TIMEFERRY_TEST_ROTATED", s) }},
+		"secret": {contract.SecretRef{SecretARN: "arn"}, func(s string) { secrets["arn"] = s }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.set("one")
+			e, err := config.ResolveLazily(contract.Endpoint{Host: "h", User: "u", Password: c.ref}, secrets)
+			require.NoError(t, err)
+			require.Empty(t, e.Password)
+			for _, want := range []string{"one", "two"} {
+				c.set(want)
+				got, err := e.CurrentPassword(ctx)
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+			}
+		})
+	}
+	e, err := config.ResolveLazily(contract.Endpoint{Host: "h", User: "u", Password: contract.SecretRef{File: file + ".gone"}}, nil)
+	require.NoError(t, err)
+	_, err = e.CurrentPassword(ctx)
+	require.ErrorContains(t, err, "secret.gone")
+	require.Equal(t, fault.Operator, fault.Classify(err))
+	_, err = config.ResolveLazily(contract.Endpoint{Host: "h", User: "u"}, nil)
+	require.ErrorContains(t, err, "cannot be read here")
+}
+
+func TestTheWordRDSFindsAWSsBundle(t *testing.T) {
+	bundle := filepath.Join(t.TempDir(), "global-bundle.pem")
+	t.Setenv("TIMEFERRY_TEST_PASSWORD", "secret")
+	e := contract.Endpoint{Host: "h", User: "u", Password: contract.SecretRef{Env: "TIMEFERRY_TEST_PASSWORD"}, SSLMode: "verify-full", SSLRootCert: "rds"}
+	t.Setenv(config.EnvRDSBundle, bundle)
+	for _, resolve := range []func() (pgkit.Endpoint, error){
+		func() (pgkit.Endpoint, error) { return config.Resolve(context.Background(), e, nil) },
+		func() (pgkit.Endpoint, error) { return config.ResolveLazily(e, nil) },
+	} {
+		require.NoError(t, os.RemoveAll(bundle))
+		_, err := resolve()
+		require.ErrorContains(t, err, bundle)
+		require.Equal(t, fault.Operator, fault.Classify(err))
+		require.Contains(t, fault.HintOf(err), "global-bundle.pem")
+		require.Contains(t, fault.HintOf(err), config.EnvRDSBundle)
+
+		require.NoError(t, os.WriteFile(bundle, nil, 0o600))
+		got, err := resolve()
+		require.NoError(t, err)
+		require.Equal(t, bundle, got.SSLRootCert)
+	}
+	e.SSLMode = "prefer"
+	_, err := config.ResolveLazily(e, nil)
+	require.ErrorContains(t, err, "does not check")
+	e.SSLRootCert = "/my/root.pem"
+	got, err := config.ResolveLazily(e, nil)
+	require.NoError(t, err)
+	require.Equal(t, "/my/root.pem", got.SSLRootCert)
+}
+
+func TestIAMIsMarked(t *testing.T) {
+	e, err := config.ResolveWith(contract.Endpoint{Host: "h", User: "u", Password: contract.SecretRef{IAM: true}},
+		func(context.Context) (string, error) { return "token", nil })
+	require.NoError(t, err)
+	require.True(t, e.IAM)
+	token, err := e.CurrentPassword(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, "token", token)
 }

@@ -8,15 +8,12 @@ package pgkit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"timeferry/internal/fault"
 )
 
 // Endpoint is a database, and how to log in. It holds a secret: never log or serialise it.
@@ -28,6 +25,27 @@ type Endpoint struct {
 	Password    string
 	SSLMode     string // libpq's words; empty means prefer
 	SSLRootCert string // file, for verify-ca and verify-full
+	// PasswordFunc, if not nil, is asked for the password anew for each connection, instead of Password.
+	PasswordFunc func(context.Context) (string, error) `json:"-"`
+	// IAM says that the password is a token of AWS's IAM, which replication connections take only where RDS is told so.
+	IAM bool
+}
+
+// passwordTimeout bounds how long PasswordFunc may take: a vault may be far away.
+const passwordTimeout = 30 * time.Second
+
+// CurrentPassword is what to log in with now. Ask again for each connection.
+func (e Endpoint) CurrentPassword(ctx context.Context) (string, error) {
+	if e.PasswordFunc == nil {
+		return e.Password, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, passwordTimeout)
+	defer cancel()
+	password, err := e.PasswordFunc(ctx)
+	if err != nil {
+		return "", fmt.Errorf("log in to %s: %w", e, err)
+	}
+	return password, nil
 }
 
 // String names the endpoint without its password.
@@ -45,13 +63,13 @@ const ApplicationName = "timeferry"
 // connection. Timeouts that would end long work are switched off for the session, the time zone and date style are fixed,
 // and default_transaction_read_only is off, so that our own fence does not stop us.
 func Dial(ctx context.Context, e Endpoint, purpose string) (*pgx.Conn, error) {
-	config, err := e.config(purpose)
+	config, reached, err := e.config(ctx, purpose)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, explainConnect(e, err)
+		return nil, explainConnect(e, *reached, err)
 	}
 	if _, err := conn.Exec(ctx, sessionSettings); err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx)) // the first error is the one that matters
@@ -72,7 +90,7 @@ const sessionSettings = `SELECT set_config(name, value, false) FROM (VALUES
 
 // DialReplication connects for the replication protocol (replication=database). The caller closes the connection.
 func DialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.PgConn, error) {
-	config, err := e.config(purpose)
+	config, reached, err := e.config(ctx, purpose)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +100,16 @@ func DialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.P
 		" -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex"
 	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
 	if err != nil {
-		return nil, explainConnect(e, err)
+		return nil, explainReplication(e, explainConnect(e, *reached, err))
 	}
 	return conn, nil
 }
 
-func (e Endpoint) config(purpose string) (*pgx.ConnConfig, error) {
+// connectTimeout is for one address, from the first packet to the end of the login.
+const connectTimeout = 15 * time.Second
+
+// config also gives what it will note: whether an address was reached, which pgconn's errors do not tell after a timeout.
+func (e Endpoint) config(ctx context.Context, purpose string) (config *pgx.ConnConfig, reached *bool, err error) {
 	mode := e.SSLMode
 	if mode == "" {
 		mode = "prefer"
@@ -96,16 +118,24 @@ func (e Endpoint) config(purpose string) (*pgx.ConnConfig, error) {
 	// change it.
 	dsn := fmt.Sprintf("sslmode=%s sslrootcert='%s' sslcert='' sslkey='' passfile='' options=''", mode, escapeDSN(e.SSLRootCert)) + fmt.Sprintf(" host='%s' port=%d dbname='%s' user='%s' target_session_attrs=any",
 		escapeDSN(e.Host), e.Port, escapeDSN(e.Database), escapeDSN(e.User))
-	config, err := pgx.ParseConfig(dsn)
+	config, err = pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fault.New(fault.Operator, "connect to", e.String(), "check sslMode and sslRootCert", "bad connection settings").WithCode("bad-endpoint")
+		return nil, nil, explainSettings(e)
 	}
-	config.Password = e.Password
-	config.ConnectTimeout = 15 * time.Second
+	if config.Password, err = e.CurrentPassword(ctx); err != nil {
+		return nil, nil, err
+	}
+	config.ConnectTimeout = connectTimeout
 	config.RuntimeParams["client_encoding"] = "UTF8" // else text would come in the database's encoding
 	config.RuntimeParams["application_name"] = ApplicationName + " " + purpose
-	config.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 10 * time.Second, Count: 6}}).DialContext
-	return config, nil
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 10 * time.Second, Count: 6}}
+	reached = new(bool)
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		*reached = *reached || err == nil
+		return conn, err
+	}
+	return config, reached, nil
 }
 
 func escapeDSN(s string) string {
@@ -117,49 +147,4 @@ func escapeDSN(s string) string {
 		out = append(out, s[i])
 	}
 	return string(out)
-}
-
-// Codes of a failed connection.
-const (
-	CodeUnreachable      = "unreachable"
-	CodeWrongCredentials = "wrong-credentials"
-	CodeNoDatabase       = "no-such-database"
-	CodeNotAllowed       = "not-allowed"
-)
-
-// explainConnect says in one sentence why a connection failed and what to do, without repeating anything secret.
-func explainConnect(e Endpoint, err error) error {
-	at := e.String()
-	var pg *pgconn.PgError
-	var dns *net.DNSError
-	var network net.Error
-	switch {
-	case errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000") && pg.Routine == "ClientAuthentication":
-		return fault.New(fault.Operator, "connect to", at, "allow this address and TLS mode in pg_hba.conf or the security group; RDS for PostgreSQL 15 and later wants sslMode require or better",
-			"the server refuses it: %s", pg.Message).WithCode(CodeNotAllowed)
-	case errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000"):
-		return fault.New(fault.Operator, "connect to", at, "check the user and what the password reference points to",
-			"the server refuses the login: %s", pg.Message).WithCode(CodeWrongCredentials)
-	case errors.As(err, &pg) && pg.Code == "3D000":
-		return fault.New(fault.Operator, "connect to", at, "check the database's name", "%s", pg.Message).WithCode(CodeNoDatabase)
-	case errors.As(err, &pg):
-		return &fault.Error{Class: fault.Classify(pg), Op: "connect to", Subject: at, Err: pg}
-	case errors.As(err, &dns):
-		return fault.New(fault.Transient, "connect to", at, "check the host's name and this machine's name server", "no address found for host %q", dns.Name).WithCode(CodeUnreachable)
-	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("connect to %s: %w", at, context.Canceled)
-	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded), fault.Classify(err) == fault.Transient:
-		return fault.New(fault.Transient, "connect to", at, "check host, port, routing and the security group", "the server does not answer: %s", rootCause(err)).WithCode(CodeUnreachable)
-	}
-	return fault.New(fault.Unknown, "connect to", at, "check sslMode and that the server speaks TLS as asked", "%s", rootCause(err)).WithCode(CodeUnreachable)
-}
-
-func rootCause(err error) string {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err.Error()
-		}
-		err = next
-	}
 }

@@ -45,12 +45,12 @@ func fullError(dir string, cause error) error {
 }
 
 func corruptError(file string, offset int64, format string, args ...any) error {
-	f := fault.New(fault.Integrity, "read spool", file, "check the disk; the stream cannot be continued from this spool, resync the migration", format, args...)
+	f := fault.New(fault.Integrity, "read spool", file, "check the disk; the stream cannot be continued from this spool: abort, then start again", format, args...)
 	return fault.New(fault.Integrity, "read spool", file, f.Hint, "at byte %d: %w", offset, f.Err).WithCode(CodeCorrupt)
 }
 
 func gapError(dir string, from, base change.LSN) error {
-	return fault.New(fault.Integrity, "read spool", dir, "changes between the two positions are not on this disk any more: resync the migration",
+	return fault.New(fault.Integrity, "read spool", dir, "changes between the two positions are not on this disk any more: abort, then start again",
 		"it begins after %s, and %s is asked for", base, from).WithCode(CodeGap)
 }
 

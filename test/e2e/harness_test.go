@@ -26,7 +26,17 @@ import (
 	"timeferry/sandbox/proc"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, stopShared) }
+
+// stopShared ends the development server and removes the programs.
+func stopShared() {
+	if shared.server != nil {
+		_ = shared.server.Kill() // it dies with this process anyway
+	}
+	if shared.directory != "" {
+		_ = os.RemoveAll(shared.directory) // only a temporary directory
+	}
+}
 
 // namespaces is how many migrations' worlds one development server offers: each test has one to itself, so that no
 // worker takes another test's work.
@@ -42,6 +52,7 @@ var shared struct {
 	directory       string
 	namespace       atomic.Int32
 	temporalMissing bool
+	server          *proc.Process
 }
 
 func setup(t *testing.T) {
@@ -91,6 +102,7 @@ func startTemporal() error {
 	if err != nil {
 		return err
 	}
+	shared.server = p
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return p.Await(ctx, func(ctx context.Context) bool {

@@ -96,14 +96,14 @@ func (r *Receiver) checkSlot(state slotState) error {
 	case state.plugin != "pgoutput":
 		return fault.New(fault.Operator, "stream from slot", r.Slot, "", "its plugin is %q, want pgoutput", state.plugin)
 	case durable != 0 && state.confirmed > durable:
-		return fault.New(fault.Integrity, "stream from slot", r.Slot, "somebody else read from the slot, or the worker's disk was set back: resync the migration",
+		return fault.New(fault.Integrity, "stream from slot", r.Slot, "somebody else read from the slot, or the worker's disk was set back: abort, then start again",
 			"it is confirmed up to %s, and the spool ends at %s", state.confirmed, durable).WithCode(spool.CodeGap)
 	}
 	return nil
 }
 
 func (r *Receiver) slotLost(cause error) error {
-	return fault.New(fault.Operator, "stream from slot", r.Slot, "changes are lost for good: resync the migration", "%w", cause).WithCode(CodeSlotLost)
+	return fault.New(fault.Operator, "stream from slot", r.Slot, "changes are lost for good: abort, then start again", "%w", cause).WithCode(CodeSlotLost)
 }
 
 func readSlot(ctx context.Context, conn *pgconn.PgConn, slot string) (state slotState, err error) {
@@ -139,7 +139,7 @@ func (r *Receiver) explain(err error, starting bool) error {
 		pg.Code == "58P01": // a WAL segment is gone; servers before 13 say no more
 		return r.slotLost(err)
 	case pg.Code == "42704":
-		return fault.New(fault.Operator, "stream from slot", r.Slot, "make the publication again, or resync the migration", "%w", err).WithCode(CodeNoPublication)
+		return fault.New(fault.Operator, "stream from slot", r.Slot, "make the publication again, then resume; or abort, then start again", "%w", err).WithCode(CodeNoPublication)
 	}
 	return err
 }

@@ -41,7 +41,11 @@ func dumpArchive(ctx context.Context, c clients, e pgkit.Endpoint, snapshot stri
 	cmd := a.command(ctx, c.dump, "--format=custom", "--schema-only", "--quote-all-identifiers", "--encoding=UTF8", "--no-password",
 		"--no-tablespaces", "--no-publications", "--no-subscriptions", "--no-security-labels",
 		"--snapshot="+snapshot, "--file="+a.path())
-	cmd.Env = append(cmd.Env, connectionEnv(e)...)
+	env, err := connectionEnv(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Env = append(cmd.Env, env...)
 	if _, err := run(cmd); err != nil {
 		return nil, explainDump(ctx, e, err)
 	}
@@ -57,20 +61,24 @@ func (a *archive) command(ctx context.Context, program string, args ...string) *
 
 // connectionEnv is the endpoint in libpq's variables. A child's environment is open to its own user only, other than its
 // arguments; and a database's name given so is not read as a connection string.
-func connectionEnv(e pgkit.Endpoint) []string {
+func connectionEnv(ctx context.Context, e pgkit.Endpoint) ([]string, error) {
+	password, err := e.CurrentPassword(ctx)
+	if err != nil {
+		return nil, err
+	}
 	mode := e.SSLMode
 	if mode == "" {
 		mode = "prefer"
 	}
 	env := []string{"PGHOST=" + e.Host, "PGPORT=" + strconv.Itoa(e.Port), "PGDATABASE=" + e.Database, "PGUSER=" + e.User, "PGSSLMODE=" + mode,
 		"PGCONNECT_TIMEOUT=15", "PGAPPNAME=" + pgkit.ApplicationName + " schema"}
-	if e.Password != "" {
-		env = append(env, "PGPASSWORD="+e.Password)
+	if password != "" {
+		env = append(env, "PGPASSWORD="+password)
 	}
 	if e.SSLRootCert != "" {
 		env = append(env, "PGSSLROOTCERT="+e.SSLRootCert)
 	}
-	return env
+	return env, nil
 }
 
 // programError is a client program that ended with an error.

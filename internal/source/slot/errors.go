@@ -12,7 +12,7 @@ import (
 const (
 	// CodeSnapshotLost: the holder's session ended; a new epoch is needed.
 	CodeSnapshotLost = "snapshot-lost"
-	// CodeSlotLost: the slot is gone or its WAL is; only a resync helps.
+	// CodeSlotLost: the slot is gone or its WAL is; only starting again helps.
 	CodeSlotLost = "slot-lost"
 	// CodeSlotTaken: a slot of that name exists, but it is not ours.
 	CodeSlotTaken = "slot-taken"

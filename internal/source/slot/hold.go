@@ -125,7 +125,7 @@ func slotLost(name string, s State) error {
 	case s.Exists:
 		reason = "the server has removed WAL that it needs (wal_status " + s.WALStatus + ")"
 	}
-	return fault.New(fault.Operator, "use slot", name, "start over with resync; give the source more room for WAL (max_slot_wal_keep_size) first",
+	return fault.New(fault.Operator, "use slot", name, "abort, then start again; give the source more room for WAL (max_slot_wal_keep_size) first",
 		"%s", reason).WithCode(CodeSlotLost)
 }
 

@@ -91,7 +91,7 @@ func (r refusal) fault() *fault.Error {
 		if r.pg.ConstraintName == "" {
 			what = "not-null constraint of column " + r.pg.ColumnName
 		}
-		return fault.New(fault.Integrity, opApply, subject, "compare the table on both sides; if somebody else wrote to the target, resync",
+		return fault.New(fault.Integrity, opApply, subject, "compare the table on both sides; if somebody else wrote to the target, abort, then start again",
 			"%s%s is violated (SQLSTATE %s)", r.keyText(), what, code).WithCode(CodeConflict)
 	case strings.HasPrefix(code, "22"):
 		return fault.New(fault.Operator, opApply, subject, "make the target's column types those of the source, then resume",
@@ -106,7 +106,7 @@ func (r refusal) fault() *fault.Error {
 }
 
 func (r refusal) rowFault(subject string) *fault.Error {
-	const hint = "compare the table on both sides; if somebody else wrote to the target, resync"
+	const hint = "compare the table on both sides; if somebody else wrote to the target, abort, then start again"
 	if r.rows < r.step.rows {
 		return fault.New(fault.Integrity, opApply, subject, hint, "%s%s found no row", r.keyText(), r.step.verb).WithCode(CodeRowMissing)
 	}

@@ -236,7 +236,7 @@ func checkRow(m *mapping, ev *change.Event) error {
 	case ev.Kind == change.Insert:
 		return nil
 	case len(m.key) == 0 && (ev.Old == nil || ev.OldIsKey):
-		return fault.New(fault.Integrity, opApply, m.table.name.String(), "give the table a replica identity on the source, then resync",
+		return fault.New(fault.Integrity, opApply, m.table.name.String(), "give the table a replica identity on the source, then abort and start again",
 			"an update or delete without anything to find its row by").WithCode(CodeRowMissing)
 	}
 	return nil

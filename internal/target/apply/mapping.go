@@ -71,7 +71,7 @@ func newMapping(t *table, rel *change.Relation) (m *mapping, wrong []string) {
 
 func schemaChanged(t ident.Table, what []string) error {
 	return fault.New(fault.Operator, opApply, t.String(),
-		"make the same change to the table on the target, then resume; or take it back on the source and resync",
+		"make the same change to the table on the target, then resume; or take it back on the source, abort, then start again",
 		"the table's definition differs: %s", strings.Join(what, "; ")).WithCode(CodeSchemaChanged)
 }
 

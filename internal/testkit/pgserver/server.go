@@ -21,6 +21,7 @@ type Options struct {
 	Dir      string            // where the data is kept, made if missing; empty: a temporary directory, removed by Stop
 	Port     int               // 0: a free one
 	Settings map[string]string // for postgresql.conf, on top of this package's own
+	TLS      *TLS              // nil: the server speaks no TLS
 	Log      io.Writer         // what this package does, a line each; nil: nowhere. The server's own log is in LogFile.
 }
 
@@ -34,6 +35,7 @@ type Server struct {
 	port     int
 	anyPort  bool
 	password string
+	tls      *TLS
 	lock     *os.File // held while this process may use dir
 
 	mu       sync.Mutex
@@ -61,13 +63,18 @@ func start(ctx context.Context, find func() (*flavour, error), o Options) (*Serv
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{flavour: f, log: o.Log, port: o.Port, anyPort: o.Port == 0, settings: maps.Clone(f.settings)}
+	s := &Server{flavour: f, log: o.Log, port: o.Port, anyPort: o.Port == 0, tls: o.TLS, settings: maps.Clone(f.settings)}
 	if s.log == nil {
 		s.log = io.Discard
 	}
 	maps.Copy(s.settings, o.Settings)
 	if err := s.prepare(ctx, o.Dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare a %s server: %w", f.kind, err), s.release())
+	}
+	if s.tls != nil {
+		if err := s.prepareTLS(); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare TLS of a %s server: %w", f.kind, err), s.release())
+		}
 	}
 	if err := s.Start(ctx); err != nil {
 		return nil, errors.Join(err, s.release())
@@ -87,9 +94,14 @@ func (s *Server) LogFile() string { return filepath.Join(s.dir, logName) }
 // DataDir is the server's data directory as this process sees it.
 func (s *Server) DataDir() string { return s.data }
 
-// Superuser is how to log in to db as the user postgres.
+// Superuser is how to log in to db as the user postgres. With TLS the certificate is checked, but not for whom it is:
+// it may be made for another host.
 func (s *Server) Superuser(db string) pgkit.Endpoint {
-	return pgkit.Endpoint{Host: s.Host(), Port: s.port, Database: db, User: "postgres", Password: s.password, SSLMode: "disable"}
+	e := pgkit.Endpoint{Host: s.Host(), Port: s.port, Database: db, User: "postgres", Password: s.password, SSLMode: "disable"}
+	if s.tls != nil {
+		e.SSLMode, e.SSLRootCert = "verify-ca", s.RootCert()
+	}
+	return e
 }
 
 // Running says whether the server's process lives.

@@ -36,18 +36,24 @@ func Target(t testing.TB) *Database {
 // tests that restart or kill it, or need other settings.
 func OwnSource(t testing.TB, settings map[string]string) *Database {
 	t.Helper()
-	return source.ownServer(t, settings).newDatabase(t)
+	return source.ownServer(t, pgserver.Options{Settings: settings}).newDatabase(t)
+}
+
+// OwnTLSSource is OwnSource on a server that speaks TLS. Both Endpoints have sslMode verify-ca and its authority.
+func OwnTLSSource(t testing.TB, tls pgserver.TLS) *Database {
+	t.Helper()
+	return source.ownServer(t, pgserver.Options{TLS: &tls}).newDatabase(t)
 }
 
 // OwnTarget is Target on a server that belongs to this test alone.
 func OwnTarget(t testing.TB, settings map[string]string) *Database {
 	t.Helper()
-	return target.ownServer(t, settings).newDatabase(t)
+	return target.ownServer(t, pgserver.Options{Settings: settings}).newDatabase(t)
 }
 
-func (s *side) ownServer(t testing.TB, settings map[string]string) *host {
+func (s *side) ownServer(t testing.TB, options pgserver.Options) *host {
 	t.Helper()
-	h, err := s.newHost(context.Background(), settings)
+	h, err := s.newHost(context.Background(), options)
 	skipOrFail(t, err)
 	t.Cleanup(func() {
 		if err := h.Stop(context.Background()); err != nil {

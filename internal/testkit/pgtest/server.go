@@ -69,9 +69,13 @@ var (
 	target = &side{start: pgserver.StartTarget, prepare: targetRoles, master: TargetMaster, fill: "CREATE EXTENSION timescaledb"}
 )
 
-// Main runs the package's tests, stops the servers that they started, and exits. Call it from TestMain.
-func Main(m *testing.M) {
+// Main runs the package's tests, stops the servers that they started, calls the functions given, and exits. Call it from
+// TestMain.
+func Main(m *testing.M, after ...func()) {
 	code := m.Run()
+	for _, f := range after {
+		f()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, s := range []*side{source, target} {
@@ -89,14 +93,14 @@ func Main(m *testing.M) {
 // shareServer returns the server of this process, started by whoever comes first.
 func (s *side) shareServer(t testing.TB) *host {
 	t.Helper()
-	s.once.Do(func() { s.shared, s.err = s.newHost(context.Background(), nil) })
+	s.once.Do(func() { s.shared, s.err = s.newHost(context.Background(), pgserver.Options{}) })
 	skipOrFail(t, s.err)
 	return s.shared
 }
 
 // newHost starts a server and makes its roles.
-func (s *side) newHost(ctx context.Context, settings map[string]string) (*host, error) {
-	server, err := s.start(ctx, pgserver.Options{Settings: settings})
+func (s *side) newHost(ctx context.Context, options pgserver.Options) (*host, error) {
+	server, err := s.start(ctx, options)
 	if err != nil {
 		return nil, err
 	}
