@@ -2,7 +2,6 @@ package awssim
 
 import (
 	"maps"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,10 +9,11 @@ import (
 
 const defaultPrefix = "default."
 
-// group is a DB parameter group: only the values that users set; everything else comes from the catalogue.
+// group is a DB parameter group or a DB cluster parameter group: only the values that users set; everything else comes from the catalogue.
 type group struct {
 	name        string
 	family      string
+	cluster     bool
 	description string
 	values      map[string]setValue
 	tags        map[string]string
@@ -22,6 +22,40 @@ type group struct {
 type setValue struct {
 	value  string
 	method string // immediate or pending-reboot
+}
+
+func (g *group) kind() groupKind {
+	if g.cluster {
+		return clusterGroups
+	}
+	return instanceGroups
+}
+
+// catalogue is the key of the group's parameters, see parameters.go.
+func (g *group) catalogue() string {
+	if g.cluster {
+		return clusterCatalogue + g.family
+	}
+	return g.family
+}
+
+// groupKind is what makes the calls for the two kinds of groups different.
+type groupKind struct {
+	cluster bool
+	noun    string // beginning of the request's field names
+	arn     string
+}
+
+var (
+	instanceGroups = groupKind{noun: "DBParameterGroup", arn: "pg"}
+	clusterGroups  = groupKind{cluster: true, noun: "DBClusterParameterGroup", arn: "cluster-pg"}
+)
+
+func (k groupKind) in(w *world) map[string]*group {
+	if k.cluster {
+		return w.clusterGroups
+	}
+	return w.groups
 }
 
 func (g *group) isDefault() bool { return strings.HasPrefix(g.name, defaultPrefix) }
@@ -52,18 +86,42 @@ type groupResult struct {
 	DBParameterGroup groupXML
 }
 
+type clusterGroupXML struct {
+	DBClusterParameterGroupName string
+	DBParameterGroupFamily      string
+	Description                 string
+	DBClusterParameterGroupArn  string
+}
+
+type clusterGroupResult struct {
+	DBClusterParameterGroup clusterGroupXML
+}
+
+func (s *Simulator) clusterGroupXML(g *group) clusterGroupXML {
+	return clusterGroupXML{DBClusterParameterGroupName: g.name, DBParameterGroupFamily: g.family, Description: g.description,
+		DBClusterParameterGroupArn: s.arn("rds", "cluster-pg", g.name)}
+}
+
+// groupAnswer is what Create and Copy give.
+func (s *Simulator) groupAnswer(g *group) any {
+	if g.cluster {
+		return clusterGroupResult{s.clusterGroupXML(g)}
+	}
+	return groupResult{s.groupXML(g)}
+}
+
 func (s *Simulator) groupXML(g *group) groupXML {
 	return groupXML{DBParameterGroupName: g.name, DBParameterGroupFamily: g.family, Description: g.description,
 		DBParameterGroupArn: s.arn("rds", "pg", g.name)}
 }
 
-func (w *world) group(name string) (*group, error) {
+func (w *world) group(kind groupKind, name string) (*group, error) {
 	if name == "" {
-		return nil, refuse("InvalidParameterValue", "The parameter DBParameterGroupName must be provided and must not be blank.")
+		return nil, refuse("InvalidParameterValue", "The parameter %sName must be provided and must not be blank.", kind.noun)
 	}
-	g := w.groups[strings.ToLower(name)]
+	g := kind.in(w)[strings.ToLower(name)]
 	if g == nil {
-		return nil, notFound("DBParameterGroupNotFound", "DBParameterGroup not found: %s", name)
+		return nil, notFound("DBParameterGroupNotFound", "%s not found: %s", kind.noun, name)
 	}
 	return g, nil
 }
@@ -73,21 +131,38 @@ type describeGroupsResult struct {
 	Groups []groupXML `xml:"DBParameterGroups>DBParameterGroup"`
 }
 
-func (s *Simulator) describeGroups(c call) (any, error) {
-	var all []groupXML
-	if name := c.get("DBParameterGroupName"); name != "" {
-		g, err := c.world.group(name)
+type describeClusterGroupsResult struct {
+	Marker string            `xml:",omitempty"`
+	Groups []clusterGroupXML `xml:"DBClusterParameterGroups>DBClusterParameterGroup"`
+}
+
+func (s *Simulator) describeGroups(kind groupKind, c call) (any, error) {
+	var all []*group
+	if name := c.get(kind.noun + "Name"); name != "" {
+		g, err := c.world.group(kind, name)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, s.groupXML(g))
+		all = append(all, g)
 	} else {
-		for _, name := range slices.Sorted(maps.Keys(c.world.groups)) {
-			all = append(all, s.groupXML(c.world.groups[name]))
+		groups := kind.in(c.world)
+		for _, name := range slices.Sorted(maps.Keys(groups)) {
+			all = append(all, groups[name])
 		}
 	}
 	part, marker, err := page(c.form, all)
-	return describeGroupsResult{Marker: marker, Groups: part}, err
+	if kind.cluster {
+		return describeClusterGroupsResult{Marker: marker, Groups: mapped(part, s.clusterGroupXML)}, err
+	}
+	return describeGroupsResult{Marker: marker, Groups: mapped(part, s.groupXML)}, err
+}
+
+func mapped[T, U any](all []T, to func(T) U) []U {
+	var out []U
+	for _, item := range all {
+		out = append(out, to(item))
+	}
+	return out
 }
 
 type parameterXML struct {
@@ -107,13 +182,13 @@ type describeParametersResult struct {
 	Parameters []parameterXML `xml:"Parameters>Parameter"`
 }
 
-func (s *Simulator) describeParameters(c call) (any, error) {
-	g, err := c.world.group(c.get("DBParameterGroupName"))
+func (s *Simulator) describeParameters(kind groupKind, c call) (any, error) {
+	g, err := c.world.group(kind, c.get(kind.noun+"Name"))
 	if err != nil {
 		return nil, err
 	}
 	var all []parameterXML
-	for _, p := range catalogue()[g.family] {
+	for _, p := range catalogue()[g.catalogue()] {
 		row := parameterXML{ParameterName: p.name, Description: p.description, Source: p.source, ApplyType: p.applyType(),
 			DataType: p.dataType, AllowedValues: p.allowed, IsModifiable: p.modifiable, ApplyMethod: "pending-reboot"}
 		if p.value != "" {
@@ -142,7 +217,8 @@ func (s *Simulator) addGroup(c call, nameField string, g *group) (any, error) {
 	if !groupName.MatchString(g.name) || len(g.name) > 255 {
 		return nil, refuse("InvalidParameterValue", "The parameter %s is not a valid identifier. Identifiers must begin with a letter; must contain only ASCII letters, digits, and hyphens; and must not end with a hyphen or contain two consecutive hyphens.", nameField)
 	}
-	if s.world.groups[g.name] != nil {
+	groups := g.kind().in(s.world)
+	if groups[g.name] != nil {
 		return nil, refuse("DBParameterGroupAlreadyExists", "Parameter group %s already exists", g.name)
 	}
 	if g.description == "" {
@@ -153,26 +229,26 @@ func (s *Simulator) addGroup(c call, nameField string, g *group) (any, error) {
 		return nil, err
 	}
 	g.tags = tags
-	s.world.groups[g.name] = g
+	groups[g.name] = g
 	s.options.Logf("parameter group %s of family %s exists", g.name, g.family)
-	return groupResult{s.groupXML(g)}, nil
+	return s.groupAnswer(g), nil
 }
 
-func (s *Simulator) createGroup(c call) (any, error) {
+func (s *Simulator) createGroup(kind groupKind, c call) (any, error) {
 	family := c.get("DBParameterGroupFamily")
 	if !slices.Contains(families(), family) {
 		return nil, refuse("InvalidParameterValue", "ParameterGroupFamily %s is not a valid parameter group family", family)
 	}
-	return s.addGroup(c, "DBParameterGroupName",
-		&group{family: family, description: c.get("Description"), values: map[string]setValue{}})
+	return s.addGroup(c, kind.noun+"Name",
+		&group{family: family, cluster: kind.cluster, description: c.get("Description"), values: map[string]setValue{}})
 }
 
-func (s *Simulator) copyGroup(c call) (any, error) {
-	name := c.get("SourceDBParameterGroupIdentifier")
-	if prefix := s.arn("rds", "pg", ""); strings.HasPrefix(name, prefix) {
+func (s *Simulator) copyGroup(kind groupKind, c call) (any, error) {
+	name := c.get("Source" + kind.noun + "Identifier")
+	if prefix := s.arn("rds", kind.arn, ""); strings.HasPrefix(name, prefix) {
 		name = strings.TrimPrefix(name, prefix)
 	}
-	source, err := s.world.group(name)
+	source, err := s.world.group(kind, name)
 	if err != nil {
 		return nil, err
 	}
@@ -180,88 +256,36 @@ func (s *Simulator) copyGroup(c call) (any, error) {
 		return nil, refuse("InvalidParameterValue", "Cannot copy a default parameter group.")
 	}
 	values := maps.Clone(source.values)
-	return s.addGroup(c, "TargetDBParameterGroupIdentifier",
-		&group{family: source.family, description: c.get("TargetDBParameterGroupDescription"), values: values})
+	return s.addGroup(c, "Target"+kind.noun+"Identifier",
+		&group{family: source.family, cluster: kind.cluster, description: c.get("Target" + kind.noun + "Description"), values: values})
 }
 
-func (s *Simulator) deleteGroup(c call) (any, error) {
-	g, err := s.world.group(c.get("DBParameterGroupName"))
+func (s *Simulator) deleteGroup(kind groupKind, c call) (any, error) {
+	g, err := s.world.group(kind, c.get(kind.noun+"Name"))
 	if err != nil {
 		return nil, err
 	}
 	if g.isDefault() {
 		return nil, refuse("InvalidDBParameterGroupState", "Default DBParameterGroup cannot be deleted: %s", g.name)
 	}
-	for _, in := range s.world.instances {
-		if in.group == g.name {
-			return nil, refuse("InvalidDBParameterGroupState", "One or more database instances are still members of this parameter group %s, so the group cannot be deleted", g.name)
-		}
+	if s.isUsed(g) {
+		return nil, refuse("InvalidDBParameterGroupState", "One or more database instances are still members of this parameter group %s, so the group cannot be deleted", g.name)
 	}
-	delete(s.world.groups, g.name)
+	delete(kind.in(s.world), g.name)
 	s.options.Logf("parameter group %s is deleted", g.name)
 	return nil, nil
 }
 
-func formTags(form url.Values) (map[string]string, error) {
-	out := map[string]string{}
-	for _, tag := range formList(form, "Tags.Tag", "Key", "Value") {
-		if tag["Key"] == "" || strings.HasPrefix(strings.ToLower(tag["Key"]), "aws:") {
-			return nil, refuse("InvalidParameterValue", "The tag key %q is not valid", tag["Key"])
+func (s *Simulator) isUsed(g *group) bool {
+	for _, in := range s.world.instances {
+		if !g.cluster && in.group == g.name {
+			return true
 		}
-		out[tag["Key"]] = tag["Value"]
 	}
-	return out, nil
-}
-
-// taggable finds the tags of the resource with that ARN.
-func (s *Simulator) taggable(w *world, arn string) (*map[string]string, error) {
-	if name, isGroup := strings.CutPrefix(arn, s.arn("rds", "pg", "")); isGroup {
-		g, err := w.group(name)
-		if err != nil {
-			return nil, err
+	for _, cl := range s.world.clusters {
+		if g.cluster && cl.group == g.name {
+			return true
 		}
-		return &g.tags, nil
 	}
-	if id, isInstance := strings.CutPrefix(arn, s.arn("rds", "db", "")); isInstance {
-		in, err := w.instance(id)
-		if err != nil {
-			return nil, err
-		}
-		return &in.tags, nil
-	}
-	return nil, refuse("InvalidParameterValue", "The specified resource name does not match an RDS resource in this region.")
-}
-
-func (s *Simulator) addTags(c call) (any, error) {
-	tags, err := s.taggable(s.world, c.get("ResourceName"))
-	if err != nil {
-		return nil, err
-	}
-	added, err := formTags(c.form)
-	if err != nil {
-		return nil, err
-	}
-	if *tags == nil {
-		*tags = map[string]string{}
-	}
-	maps.Copy(*tags, added)
-	return nil, nil
-}
-
-type tagXML struct{ Key, Value string }
-
-type listTagsResult struct {
-	Tags []tagXML `xml:"TagList>Tag"`
-}
-
-func (s *Simulator) listTags(c call) (any, error) {
-	tags, err := s.taggable(c.world, c.get("ResourceName"))
-	if err != nil {
-		return nil, err
-	}
-	var out listTagsResult
-	for _, key := range slices.Sorted(maps.Keys(*tags)) {
-		out.Tags = append(out.Tags, tagXML{Key: key, Value: (*tags)[key]})
-	}
-	return out, nil
+	return false
 }

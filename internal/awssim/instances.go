@@ -23,6 +23,12 @@ const (
 	applyFailed        = "failed-to-apply"
 )
 
+// The network of instances and clusters that name none.
+const (
+	defaultVPC           = "vpc-0123456789abcdef0"
+	defaultSecurityGroup = "sg-0123456789abcdef0"
+)
+
 // InstanceConfig describes an instance that exists from the start.
 type InstanceConfig struct {
 	ID            string
@@ -49,6 +55,8 @@ type InstanceConfig struct {
 type instance struct {
 	config      InstanceConfig
 	status      string
+	secret      string // status of the master user's secret; empty: active
+	forced      string // the status that a fault has set
 	group       string
 	applyStatus string
 	applyAfter  string // what follows on applying
@@ -69,7 +77,14 @@ func (in *instance) clone() *instance {
 }
 
 func (in *instance) family() string {
-	major, _, _ := strings.Cut(in.config.EngineVersion, ".")
+	return familyFor(in.config.Engine, in.config.EngineVersion)
+}
+
+func familyFor(engine, version string) string {
+	major, _, _ := strings.Cut(version, ".")
+	if engine == auroraEngine {
+		return engine + major
+	}
 	return "postgres" + major
 }
 
@@ -78,6 +93,10 @@ func (in *instance) family() string {
 func (s *Simulator) AddInstance(config InstanceConfig) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.addInstance(config)
+}
+
+func (s *Simulator) addInstance(config InstanceConfig) {
 	config.setDefaults()
 	in := &instance{config: config, status: statusAvailable, applyStatus: applyInSync, allocated: config.AllocatedGiB,
 		class: config.Class, retention: 7, created: time.Now().UTC().Truncate(time.Second)}
@@ -93,6 +112,7 @@ func (s *Simulator) AddInstance(config InstanceConfig) {
 		panic(fmt.Sprintf("awssim: no parameter group %q", in.group))
 	}
 	in.inForce = g.userValues()
+	s.needSecurityGroup(config.SecurityGroup, config.VPC)
 	s.world.instances[strings.ToLower(config.ID)] = in
 }
 
@@ -107,10 +127,10 @@ func (c *InstanceConfig) setDefaults() {
 		c.AllocatedGiB = 20
 	}
 	if c.VPC == "" {
-		c.VPC = "vpc-0123456789abcdef0"
+		c.VPC = defaultVPC
 	}
 	if c.SecurityGroup == "" {
-		c.SecurityGroup = "sg-0123456789abcdef0"
+		c.SecurityGroup = defaultSecurityGroup
 	}
 }
 
@@ -194,7 +214,7 @@ func (s *Simulator) instanceXML(in *instance) instanceXML {
 		out.Endpoint = &endpointXML{c.Host, c.Port}
 	}
 	if c.MasterSecretARN != "" {
-		out.MasterUserSecret = &masterSecretXML{c.MasterSecretARN, "active"}
+		out.MasterUserSecret = &masterSecretXML{c.MasterSecretARN, orActive(in.secret)}
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.tags)) {
 		out.TagList = append(out.TagList, tagXML{key, in.tags[key]})
@@ -238,13 +258,14 @@ type describeEngineVersionsResult struct {
 	Versions []engineVersionXML `xml:"DBEngineVersions>DBEngineVersion"`
 }
 
-// describeEngineVersions offers minor versions 2 to 19 of each major; RDS does not offer x.0 and retires old ones.
+// describeEngineVersions offers minor versions 1 to 23 of each major; RDS does not offer x.0 and retires old ones.
 func (s *Simulator) describeEngineVersions(c call) (any, error) {
 	var all []engineVersionXML
-	for major := firstMajor; major <= lastMajor; major++ {
-		for minor := 2; minor <= 19; minor++ {
-			v := engineVersionXML{Engine: "postgres", EngineVersion: fmt.Sprintf("%d.%d", major, minor),
-				MajorEngineVersion: strconv.Itoa(major), DBParameterGroupFamily: familyOf(major), DBEngineDescription: "PostgreSQL", Status: "available"}
+	for _, family := range families() {
+		engine, major := engineOf(family)
+		for minor := 1; minor <= 23; minor++ {
+			v := engineVersionXML{Engine: engine, EngineVersion: fmt.Sprintf("%d.%d", major, minor), MajorEngineVersion: strconv.Itoa(major),
+				DBParameterGroupFamily: family, DBEngineDescription: engine, Status: "available"}
 			if matches(c.get("Engine"), v.Engine) && matches(c.get("DBParameterGroupFamily"), v.DBParameterGroupFamily) &&
 				matches(c.get("EngineVersion"), v.EngineVersion, v.MajorEngineVersion) {
 				all = append(all, v)

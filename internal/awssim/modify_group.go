@@ -9,9 +9,13 @@ type modifyGroupResult struct {
 	DBParameterGroupName string
 }
 
+type modifyClusterGroupResult struct {
+	DBClusterParameterGroupName string
+}
+
 // modifyGroup sets values, all of them or none.
-func (s *Simulator) modifyGroup(c call) (any, error) {
-	g, err := s.world.group(c.get("DBParameterGroupName"))
+func (s *Simulator) modifyGroup(kind groupKind, c call) (any, error) {
+	g, err := s.world.group(kind, c.get(kind.noun+"Name"))
 	if err != nil {
 		return nil, err
 	}
@@ -28,17 +32,20 @@ func (s *Simulator) modifyGroup(c call) (any, error) {
 	changed := map[string]setValue{}
 	for _, item := range list {
 		value := setValue{value: item["ParameterValue"], method: item["ApplyMethod"]}
-		if err := checkValue(g.family, item["ParameterName"], value); err != nil {
+		if err := checkValue(g.catalogue(), item["ParameterName"], value); err != nil {
 			return nil, err
 		}
 		changed[item["ParameterName"]] = value
 	}
 	s.applyChange(g, changed)
+	if kind.cluster {
+		return modifyClusterGroupResult{g.name}, nil
+	}
 	return modifyGroupResult{g.name}, nil
 }
 
-func checkValue(family, name string, v setValue) error {
-	p, known := findParameter(family, name)
+func checkValue(catalogue, name string, v setValue) error {
+	p, known := findParameter(catalogue, name)
 	switch {
 	case !known:
 		return refuse("InvalidParameterValue", "Could not find parameter with name: %s", name)
@@ -75,8 +82,13 @@ func (s *Simulator) applyChange(g *group, changed map[string]setValue) {
 	if len(immediate) == 0 && !needsReboot {
 		return
 	}
+	for _, cl := range s.world.clusters {
+		if g.cluster && cl.group == g.name {
+			s.takeClusterValues(cl, immediate, needsReboot)
+		}
+	}
 	for _, in := range s.world.instances {
-		if in.group == g.name {
+		if !g.cluster && in.group == g.name {
 			s.takeValues(in, g.family, immediate, needsReboot)
 		}
 	}

@@ -14,9 +14,22 @@ var parametersTSV string
 
 // The majors that the table describes, see parameters.tsv.
 const (
-	firstMajor = 14
-	lastMajor  = 17
+	firstMajor = 12
+	lastMajor  = 18
+
+	firstAurora = 15
+	lastAurora  = 17
 )
+
+const auroraEngine = "aurora-postgresql"
+
+// clusterCatalogue before a family's name is the key of what its cluster parameter groups have.
+const clusterCatalogue = "cluster:"
+
+// clusterOnly are the parameters that on Aurora only the cluster's group has; from memory, like the table's defaults.
+var clusterOnly = []string{"rds.logical_replication", "rds.force_ssl", "rds.iam_auth_for_replication", "max_replication_slots",
+	"max_wal_senders", "max_logical_replication_workers", "max_sync_workers_per_subscription", "max_prepared_transactions",
+	"wal_sender_timeout", "wal_receiver_timeout", "synchronous_commit", "track_commit_timestamp", "timezone"}
 
 // parameter is one row of the catalogue.
 type parameter struct {
@@ -44,7 +57,16 @@ func families() []string {
 	for major := firstMajor; major <= lastMajor; major++ {
 		out = append(out, familyOf(major))
 	}
+	for major := firstAurora; major <= lastAurora; major++ {
+		out = append(out, auroraEngine+strconv.Itoa(major))
+	}
 	return out
+}
+
+// engineOf takes a family's name apart.
+func engineOf(family string) (engine string, major int) {
+	engine = strings.TrimRight(family, "0123456789")
+	return engine, mustNumber(strings.TrimPrefix(family, engine))
 }
 
 func familyOf(major int) string { return fmt.Sprintf("postgres%d", major) }
@@ -53,10 +75,15 @@ func familyOf(major int) string { return fmt.Sprintf("postgres%d", major) }
 var catalogue = sync.OnceValue(func() map[string][]parameter {
 	all := parseCatalogue(parametersTSV)
 	out := map[string][]parameter{}
-	for major := firstMajor; major <= lastMajor; major++ {
+	for _, family := range families() {
+		engine, major := engineOf(family)
 		for _, p := range all {
-			if p.since <= major && (p.until == 0 || major <= p.until) {
-				out[familyOf(major)] = append(out[familyOf(major)], p)
+			if major < p.since || p.until != 0 && p.until < major {
+				continue
+			}
+			out[clusterCatalogue+family] = append(out[clusterCatalogue+family], p)
+			if engine != auroraEngine || !slices.Contains(clusterOnly, p.name) {
+				out[family] = append(out[family], p)
 			}
 		}
 	}

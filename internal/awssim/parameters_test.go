@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,12 +11,20 @@ func TestFamiliesDifferByVersion(t *testing.T) {
 	has := func(family, name string) bool { _, found := findParameter(family, name); return found }
 	for _, family := range families() {
 		require.Greater(t, len(catalogue()[family]), 200, family)
-		require.True(t, has(family, "rds.logical_replication"))
+		require.True(t, has(clusterCatalogue+family, "rds.logical_replication"))
+		require.Equal(t, strings.HasPrefix(family, "postgres"), has(family, "rds.logical_replication"), family)
 	}
 	require.True(t, has("postgres16", "old_snapshot_threshold"))
 	require.False(t, has("postgres17", "old_snapshot_threshold"))
 	require.True(t, has("postgres17", "transaction_timeout"))
 	require.False(t, has("postgres16", "transaction_timeout"))
+	require.True(t, has("postgres12", "wal_keep_segments"))
+	require.False(t, has("postgres12", "max_slot_wal_keep_size"))
+	require.True(t, has("postgres18", "io_method"))
+	oldWorkers, _ := findParameter("postgres17", "autovacuum_max_workers")
+	newWorkers, _ := findParameter("postgres18", "autovacuum_max_workers")
+	require.True(t, oldWorkers.static)
+	require.False(t, newWorkers.static)
 	old, _ := findParameter("postgres14", "rds.force_ssl")
 	recent, _ := findParameter("postgres15", "rds.force_ssl")
 	require.Equal(t, "0", old.value)

@@ -20,25 +20,41 @@ func (c call) lower(name string) string { return strings.ToLower(c.form.Get(name
 
 func (c call) isTrue(name string) bool { return strings.EqualFold(c.form.Get(name), "true") }
 
-// rdsAction is one action of the API. run is called with the lock held and must not block.
-type rdsAction struct {
+// apiAction is one action of a query API. run is called with the lock held and must not block.
+type apiAction struct {
 	run    func(s *Simulator, c call) (any, error)
 	writes bool
 }
 
-var rdsActions = map[string]rdsAction{
-	"DescribeDBInstances":       {run: (*Simulator).describeInstances},
-	"ModifyDBInstance":          {run: (*Simulator).modifyInstance, writes: true},
-	"RebootDBInstance":          {run: (*Simulator).rebootInstance, writes: true},
-	"DescribeDBEngineVersions":  {run: (*Simulator).describeEngineVersions},
-	"DescribeDBParameterGroups": {run: (*Simulator).describeGroups},
-	"DescribeDBParameters":      {run: (*Simulator).describeParameters},
-	"CreateDBParameterGroup":    {run: (*Simulator).createGroup, writes: true},
-	"CopyDBParameterGroup":      {run: (*Simulator).copyGroup, writes: true},
-	"ModifyDBParameterGroup":    {run: (*Simulator).modifyGroup, writes: true},
-	"DeleteDBParameterGroup":    {run: (*Simulator).deleteGroup, writes: true},
-	"AddTagsToResource":         {run: (*Simulator).addTags, writes: true},
-	"ListTagsForResource":       {run: (*Simulator).listTags},
+var rdsActions = map[string]apiAction{
+	"DescribeDBInstances":              {run: (*Simulator).describeInstances},
+	"ModifyDBInstance":                 {run: (*Simulator).modifyInstance, writes: true},
+	"RebootDBInstance":                 {run: (*Simulator).rebootInstance, writes: true},
+	"DescribeDBEngineVersions":         {run: (*Simulator).describeEngineVersions},
+	"DescribeDBParameterGroups":        {run: ofKind(instanceGroups, (*Simulator).describeGroups)},
+	"DescribeDBParameters":             {run: ofKind(instanceGroups, (*Simulator).describeParameters)},
+	"CreateDBParameterGroup":           {run: ofKind(instanceGroups, (*Simulator).createGroup), writes: true},
+	"CopyDBParameterGroup":             {run: ofKind(instanceGroups, (*Simulator).copyGroup), writes: true},
+	"ModifyDBParameterGroup":           {run: ofKind(instanceGroups, (*Simulator).modifyGroup), writes: true},
+	"DeleteDBParameterGroup":           {run: ofKind(instanceGroups, (*Simulator).deleteGroup), writes: true},
+	"DescribeDBClusters":               {run: (*Simulator).describeClusters},
+	"ModifyDBCluster":                  {run: (*Simulator).modifyCluster, writes: true},
+	"RebootDBCluster":                  {run: (*Simulator).rebootCluster, writes: true},
+	"DescribeDBClusterParameterGroups": {run: ofKind(clusterGroups, (*Simulator).describeGroups)},
+	"DescribeDBClusterParameters":      {run: ofKind(clusterGroups, (*Simulator).describeParameters)},
+	"CreateDBClusterParameterGroup":    {run: ofKind(clusterGroups, (*Simulator).createGroup), writes: true},
+	"CopyDBClusterParameterGroup":      {run: ofKind(clusterGroups, (*Simulator).copyGroup), writes: true},
+	"ModifyDBClusterParameterGroup":    {run: ofKind(clusterGroups, (*Simulator).modifyGroup), writes: true},
+	"DeleteDBClusterParameterGroup":    {run: ofKind(clusterGroups, (*Simulator).deleteGroup), writes: true},
+	"DescribeEvents":                   {run: (*Simulator).describeEvents},
+	"DescribeBlueGreenDeployments":     {run: (*Simulator).describeBlueGreen},
+	"AddTagsToResource":                {run: (*Simulator).addTags, writes: true},
+	"ListTagsForResource":              {run: (*Simulator).listTags},
+}
+
+// ofKind makes an action on one kind of parameter group.
+func ofKind(kind groupKind, run func(*Simulator, groupKind, call) (any, error)) func(*Simulator, call) (any, error) {
+	return func(s *Simulator, c call) (any, error) { return run(s, kind, c) }
 }
 
 func (s *Simulator) serveRDS(w http.ResponseWriter, form url.Values, id string) {
@@ -53,9 +69,10 @@ func (s *Simulator) serveRDS(w http.ResponseWriter, form url.Values, id string) 
 }
 
 func (s *Simulator) runRDS(name string, form url.Values) (any, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls[name]++
+	return s.perform("rds", name, formParameters(form), func() (any, error) { return s.tryRDS(name, form) })
+}
+
+func (s *Simulator) tryRDS(name string, form url.Values) (any, error) {
 	action, known := rdsActions[name]
 	if !known {
 		return nil, refuse("InvalidAction", "Could not find operation %s for version %s", name, rdsVersion)
@@ -63,18 +80,14 @@ func (s *Simulator) runRDS(name string, form url.Values) (any, error) {
 	if err := s.failBefore(name); err != nil {
 		return nil, err
 	}
-	seen := s.world
-	if action.writes {
-		s.armStaleReads()
-	} else {
-		seen = s.readable()
+	return action.run(s, call{form: form, world: s.view(action.writes)})
+}
+
+// view is what an action works on: a write on the world as it is, a read on what it may see of it.
+func (s *Simulator) view(writes bool) *world {
+	if !writes {
+		return s.readable()
 	}
-	result, err := action.run(s, call{form: form, world: seen})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.failAfter(name); err != nil {
-		return nil, err
-	}
-	return result, nil
+	s.beforeWrite()
+	return s.world
 }

@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// secret is one of Secrets Manager; only its newest version is kept.
+// secret is one of Secrets Manager; its newest two versions are kept.
 type secret struct {
 	name    string
 	arn     string
 	text    string
+	before  string // the version before, AWSPREVIOUS; only if version > 1
 	version int
 	created time.Time
 	changed time.Time
@@ -30,9 +31,13 @@ func (s *Simulator) PutSecret(name, text string) (arn string) {
 		known = &secret{name: name, arn: s.arn("secretsmanager", "secret", name+"-"+arnSuffix(name)), created: now}
 		s.secrets[name] = known
 	}
-	known.text, known.changed = text, now
-	known.version++
+	known.put(text)
 	return known.arn
+}
+
+func (x *secret) put(text string) {
+	x.before, x.text, x.changed = x.text, text, time.Now().UTC()
+	x.version++
 }
 
 // arnSuffix stands for the six random characters that AWS appends; derived from the name, so that ARNs can be written down.
@@ -41,7 +46,7 @@ func arnSuffix(name string) string {
 	return base32.StdEncoding.EncodeToString(sum[:])[:6]
 }
 
-func (x *secret) versionID() string { return fmt.Sprintf("00000000-0000-4000-9000-%012d", x.version) }
+func versionID(version int) string { return fmt.Sprintf("00000000-0000-4000-9000-%012d", version) }
 
 // epoch is how JSON 1.1 writes a time.
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
@@ -57,13 +62,14 @@ func (s *Simulator) serveSecrets(w http.ResponseWriter, operation string, body [
 }
 
 func (s *Simulator) runSecrets(operation string, body []byte) (any, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls[operation]++
+	return s.perform("secretsmanager", operation, jsonParameters(body), func() (any, error) { return s.trySecrets(operation, body) })
+}
+
+func (s *Simulator) trySecrets(operation string, body []byte) (any, error) {
 	if err := s.failBefore(operation); err != nil {
 		return nil, err
 	}
-	var input struct{ SecretId string }
+	var input struct{ SecretId, VersionStage string }
 	if err := json.Unmarshal(body, &input); err != nil || input.SecretId == "" {
 		return nil, refuse("InvalidParameterException", "SecretId is missing")
 	}
@@ -73,13 +79,39 @@ func (s *Simulator) runSecrets(operation string, body []byte) (any, error) {
 	}
 	switch operation {
 	case "GetSecretValue":
-		return map[string]any{"ARN": x.arn, "Name": x.name, "SecretString": x.text, "CreatedDate": epoch(x.changed),
-			"VersionId": x.versionID(), "VersionStages": []string{"AWSCURRENT"}}, nil
+		return x.value(input.VersionStage)
 	case "DescribeSecret":
 		return map[string]any{"ARN": x.arn, "Name": x.name, "CreatedDate": epoch(x.created), "LastChangedDate": epoch(x.changed),
-			"VersionIdsToStages": map[string][]string{x.versionID(): {"AWSCURRENT"}}}, nil
+			"VersionIdsToStages": x.stages()}, nil
 	}
 	return nil, refuse("UnknownOperationException", "no operation %s", operation)
+}
+
+const (
+	stageCurrent  = "AWSCURRENT"
+	stagePrevious = "AWSPREVIOUS"
+)
+
+func (x *secret) stages() map[string][]string {
+	out := map[string][]string{versionID(x.version): {stageCurrent}}
+	if x.version > 1 {
+		out[versionID(x.version-1)] = []string{stagePrevious}
+	}
+	return out
+}
+
+func (x *secret) value(stage string) (any, error) {
+	text, version := x.text, x.version
+	switch {
+	case stage == stagePrevious && x.version > 1:
+		text, version = x.before, x.version-1
+	case stage == "":
+		stage = stageCurrent
+	case stage != stageCurrent:
+		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: %s", stage)
+	}
+	return map[string]any{"ARN": x.arn, "Name": x.name, "SecretString": text, "CreatedDate": epoch(x.changed),
+		"VersionId": versionID(version), "VersionStages": []string{stage}}, nil
 }
 
 // findSecret takes a name, an ARN, or an ARN without the random characters.

@@ -3,6 +3,7 @@ package awssim
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -29,11 +30,12 @@ type Timings struct {
 	Applying     time.Duration // after a change in an attached group
 	BeforeReboot time.Duration // RebootDBInstance was accepted, but the instance still is available
 	Rebooting    time.Duration // at least; the real restart may take longer
+	Rotating     time.Duration // a master user's secret is rotating
 }
 
 // DefaultTimings are fit for tests: short, but long enough for a poll of some milliseconds to see every state.
 var DefaultTimings = Timings{Modifying: 40 * time.Millisecond, Applying: 30 * time.Millisecond,
-	BeforeReboot: 30 * time.Millisecond, Rebooting: 40 * time.Millisecond}
+	BeforeReboot: 30 * time.Millisecond, Rebooting: 40 * time.Millisecond, Rotating: 40 * time.Millisecond}
 
 // Options of a Simulator; the zero value is good.
 type Options struct {
@@ -41,6 +43,8 @@ type Options struct {
 	Account string // default 123456789012
 	Timings Timings
 	Logf    func(format string, args ...any) // told of state changes; nil: silent
+	// OnIngress is told all inbound rules of a security group after each change of them, before the caller gets its answer.
+	OnIngress func(groupID string, rules []Rule)
 }
 
 // Simulator is the http.Handler. Safe for concurrent use. Close it.
@@ -59,22 +63,49 @@ type Simulator struct {
 	faults  []*Fault
 	secrets map[string]*secret
 	calls   map[string]int
+	log     []Call
 	serial  int
+	luck    *rand.Rand // for faults with a Percent
+
+	lag       time.Duration // see ReadLag
+	snapshots []snapshot    // oldest first
+	events    []eventXML
+	blueGreen []blueGreenXML
+	after     []func()   // hooks to call once the call under way has released the lock
+	hooks     sync.Mutex // one ingress hook at a time
 }
 
 // world is what Describe calls see. It can be cloned, which makes read-after-write lag.
 type world struct {
 	instances map[string]*instance
 	groups    map[string]*group
+	clusters  map[string]*cluster
+	// clusterGroups are the DB cluster parameter groups.
+	clusterGroups map[string]*group
+	security      map[string]*securityGroup
+}
+
+func newWorld() *world {
+	return &world{instances: map[string]*instance{}, groups: map[string]*group{},
+		clusters: map[string]*cluster{}, clusterGroups: map[string]*group{}, security: map[string]*securityGroup{}}
 }
 
 func (w *world) clone() *world {
-	out := &world{instances: map[string]*instance{}, groups: map[string]*group{}}
+	out := newWorld()
 	for id, in := range w.instances {
 		out.instances[id] = in.clone()
 	}
 	for name, g := range w.groups {
 		out.groups[name] = g.clone()
+	}
+	for id, cl := range w.clusters {
+		out.clusters[id] = cl.clone()
+	}
+	for name, g := range w.clusterGroups {
+		out.clusterGroups[name] = g.clone()
+	}
+	for id, g := range w.security {
+		out.security[id] = g.clone()
 	}
 	return out
 }
@@ -84,11 +115,13 @@ func New(options Options) *Simulator {
 	options.setDefaults()
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Simulator{options: options, ctx: ctx, stop: stop, secrets: map[string]*secret{}, calls: map[string]int{},
-		world: &world{instances: map[string]*instance{}, groups: map[string]*group{}}}
+		world: newWorld(), luck: rand.New(rand.NewPCG(1, 2))}
 	s.routes = s.newRoutes()
 	for _, family := range families() {
 		name := defaultPrefix + family
 		s.world.groups[name] = &group{name: name, family: family, description: "Default parameter group for " + family}
+		s.world.clusterGroups[name] = &group{name: name, family: family, cluster: true,
+			description: "Default cluster parameter group for " + family}
 	}
 	return s
 }
@@ -107,6 +140,7 @@ func (o *Options) setDefaults() {
 	for _, pair := range []struct{ have, fallback *time.Duration }{
 		{&t.Modifying, &DefaultTimings.Modifying}, {&t.Applying, &DefaultTimings.Applying},
 		{&t.BeforeReboot, &DefaultTimings.BeforeReboot}, {&t.Rebooting, &DefaultTimings.Rebooting},
+		{&t.Rotating, &DefaultTimings.Rotating},
 	} {
 		if *pair.have == 0 {
 			*pair.have = *pair.fallback

@@ -42,7 +42,7 @@ func (s *Simulator) checkAttach(in *instance, c call) (*group, error) {
 	if name == "" {
 		return nil, nil
 	}
-	g, err := s.world.group(name)
+	g, err := s.world.group(instanceGroups, name)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +80,7 @@ func (s *Simulator) startModify(in *instance, attach *group, flush bool) {
 		in.group = attach.name
 		s.freeze(LateApplying)
 		in.applyStatus, in.applyAfter = applyApplying, applyPendingReboot
+		s.event(sourceInstance, in.config.ID, "configuration change", "Updated to use DBParameterGroup "+attach.name)
 	}
 	in.status = statusModifying
 	s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.applyStatus)
@@ -147,12 +148,18 @@ func (s *Simulator) restart(in *instance, failover bool) {
 	if g := s.world.groups[in.group]; g != nil && !failover {
 		values = g.userValues()
 	}
-	settings := serverSettings(in.family(), values)
+	settings, server := serverSettings(in.family(), values), in.config.Server
+	part := s.membership(in)
+	var clusterValues map[string]string
+	if part != nil {
+		clusterValues = s.valuesOf(part.cluster)
+		settings, server = part.cluster.settings(clusterValues, values), part.server()
+	}
 	s.mu.Unlock()
 
 	var failed error
-	if in.config.Server != nil {
-		failed = in.config.Server.Restart(s.ctx, settings)
+	if server != nil {
+		failed = server.Restart(s.ctx, settings)
 	}
 	if !s.wait(s.options.Timings.Rebooting) {
 		return
@@ -162,12 +169,17 @@ func (s *Simulator) restart(in *instance, failover bool) {
 	in.rebootAsked = false
 	if failed != nil {
 		in.status = statusIncompatible
+		s.event(sourceInstance, in.config.ID, "failure", "Database instance put into incompatible-parameters. The database engine does not start with its parameters.")
 		s.options.Logf("instance %s is %s: %v", in.config.ID, in.status, failed)
 		return
 	}
 	in.status, in.inForce = statusAvailable, values
+	s.event(sourceInstance, in.config.ID, "availability", "DB instance restarted")
 	if !failover {
 		in.applyStatus = applyInSync
+	}
+	if part != nil {
+		part.restarted(clusterValues)
 	}
 	s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.applyStatus)
 }

@@ -52,6 +52,7 @@ func (s *Simulator) newRoutes() routes {
 		},
 		versions: map[string]func(http.ResponseWriter, url.Values, string){
 			rdsVersion: s.serveRDS,
+			ec2Version: s.serveEC2,
 		},
 	}
 }
@@ -66,6 +67,10 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := new(bytes.Buffer)
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxRequestBytes)); err != nil {
 		writeRDSError(w, id, refuse("MalformedQueryString", "the request cannot be read"))
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, controlPrefix) {
+		s.serveControl(w, r, body.Bytes())
 		return
 	}
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
@@ -122,11 +127,9 @@ func writeRDSError(w http.ResponseWriter, id string, e *apiError) {
 	if e.status >= http.StatusInternalServerError {
 		kind = "Receiver"
 	}
-	var message bytes.Buffer
-	_ = xml.EscapeText(&message, []byte(e.message)) // a bytes.Buffer does not fail
 	write(w, "text/xml", e.status, fmt.Appendf(nil,
 		`<ErrorResponse xmlns=%q><Error><Type>%s</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>`,
-		rdsNamespace, kind, e.code, message.String(), id))
+		rdsNamespace, kind, e.code, escape(e.message), id))
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) {

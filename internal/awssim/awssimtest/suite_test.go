@@ -17,7 +17,7 @@ import (
 )
 
 func TestSimulatorConforms(t *testing.T) {
-	for _, version := range []string{"14.17", "15.12", "16.8", "17.4"} {
+	for _, version := range []string{"12.22", "13.20", "14.17", "15.12", "16.8", "17.4", "18.1"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			// Slow enough for every state to be seen on a busy machine.

@@ -10,7 +10,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/feature/rds/auth"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go/logging"
@@ -37,6 +39,8 @@ type Options struct {
 type Client struct {
 	rds         *rds.Client
 	secrets     *secretsmanager.Client
+	ec2         *ec2.Client
+	metadata    *imds.Client
 	credentials aws.CredentialsProvider
 	region      string
 	poll        time.Duration
@@ -67,7 +71,7 @@ func Open(ctx context.Context, options Options) (*Client, error) {
 		loaded.Credentials = explainedCredentials{loaded.Credentials}
 	}
 	c := &Client{rds: rds.NewFromConfig(loaded), secrets: secretsmanager.NewFromConfig(loaded),
-		credentials: loaded.Credentials, region: loaded.Region, poll: options.PollInterval}
+		ec2: ec2.NewFromConfig(loaded), metadata: imds.NewFromConfig(loaded), credentials: loaded.Credentials, region: loaded.Region, poll: options.PollInterval}
 	if c.poll <= 0 {
 		c.poll = defaultPollInterval
 	}

@@ -28,6 +28,11 @@ const (
 	CodeInstanceState        = "instance-state"        // the instance is in a state that needs a person
 	CodeStillPending         = "still-pending-reboot"  // a reboot did not bring the parameters into force
 	CodeNoSecret             = "no-such-secret"        //
+	CodeBlueGreen            = "blue-green"            // a blue/green deployment of the instance is under way
+	CodeNoWorkerAddress      = "no-worker-address"     // the machine has no metadata service
+	CodeBadWorkerCIDR        = "bad-worker-cidr"       // not a range of addresses, or the whole world
+	CodeNoSecurityGroup      = "no-such-security-group"
+	CodeIngressRefused       = "ingress-refused" // EC2 refused the rule
 )
 
 const (
@@ -105,6 +110,11 @@ func (c *Client) remedy(out *fault.Error, code string) {
 		out.Class, out.Code, out.Hint = fault.Operator, CodeGroupRefused, "delete parameter groups that are not in use, or ask AWS for a higher quota"
 	case code == "InvalidParameterValue", code == "InvalidParameterCombination":
 		out.Class, out.Code, out.Hint = fault.Operator, CodeGroupRefused, "correct prepare.parameterGroup and prepare.parameters in the spec"
+	case code == "InvalidGroup.NotFound", code == "InvalidGroupId.Malformed", code == "InvalidGroupId.NotFound":
+		out.Class, out.Code = fault.Operator, CodeNoSecurityGroup
+		out.Hint = fmt.Sprintf("check prepare.securityGroup: the id of a security group in region %s, like sg-0123456789abcdef0", c.region)
+	case code == "RulesPerSecurityGroupLimitExceeded":
+		out.Class, out.Code, out.Hint = fault.Operator, CodeIngressRefused, "remove rules from the security group, or name another group of the instance's under prepare.securityGroup"
 	case out.Class == fault.NotReady:
 		out.Hint = "RDS is busy with another operation on it; it is tried again"
 	}

@@ -23,6 +23,7 @@ const (
 // Instance is what the API says about one. Host is empty and Port 0 while it is being created.
 type Instance struct {
 	ID              string   `json:"id"`
+	ARN             string   `json:"arn,omitempty"`
 	Status          string   `json:"status"`
 	Engine          string   `json:"engine"`
 	EngineVersion   string   `json:"engineVersion"`
@@ -36,6 +37,7 @@ type Instance struct {
 	SecurityGroups  []string `json:"securityGroups,omitempty"`
 	MultiAZ         bool     `json:"multiAZ,omitempty"`
 	ReplicaOf       string   `json:"replicaOf,omitempty"`
+	Replicas        []string `json:"replicas,omitempty"` // physical read replicas of it
 	Cluster         string   `json:"cluster,omitempty"`
 	MasterSecretARN string   `json:"masterSecretARN,omitempty"`
 	Pending         []string `json:"pending,omitempty"` // names of other modifications that wait for the maintenance window
@@ -95,9 +97,9 @@ func (c *Client) family(ctx context.Context, in Instance) (string, error) {
 }
 
 func instanceOf(x types.DBInstance) Instance {
-	in := Instance{ID: aws.ToString(x.DBInstanceIdentifier), Status: aws.ToString(x.DBInstanceStatus), Engine: aws.ToString(x.Engine),
+	in := Instance{ID: aws.ToString(x.DBInstanceIdentifier), ARN: aws.ToString(x.DBInstanceArn), Status: aws.ToString(x.DBInstanceStatus), Engine: aws.ToString(x.Engine),
 		EngineVersion: aws.ToString(x.EngineVersion), MasterUser: aws.ToString(x.MasterUsername), MultiAZ: aws.ToBool(x.MultiAZ),
-		ReplicaOf: aws.ToString(x.ReadReplicaSourceDBInstanceIdentifier), Cluster: aws.ToString(x.DBClusterIdentifier),
+		ReplicaOf: aws.ToString(x.ReadReplicaSourceDBInstanceIdentifier), Replicas: x.ReadReplicaDBInstanceIdentifiers, Cluster: aws.ToString(x.DBClusterIdentifier),
 		AllocatedGiB: int(aws.ToInt32(x.AllocatedStorage)), Pending: pendingNames(x.PendingModifiedValues)}
 	if x.Endpoint != nil {
 		in.Host, in.Port = aws.ToString(x.Endpoint.Address), int(aws.ToInt32(x.Endpoint.Port))

@@ -177,6 +177,25 @@ func (c *Client) parameters(ctx context.Context, group string) (parameters, erro
 	return out, nil
 }
 
+// GroupValues gives what the instance's parameter group says, as input of Headroom: values and RDS's AllowedValues, by
+// parameter. Without those whose engine default is in force; values may be formulas.
+func (c *Client) GroupValues(ctx context.Context, in Instance) (values, allowed map[string]string, err error) {
+	catalogue, err := c.parameters(ctx, in.ParameterGroup)
+	if err != nil {
+		return nil, nil, err
+	}
+	values, allowed = map[string]string{}, map[string]string{}
+	for name, x := range catalogue {
+		if value := aws.ToString(x.ParameterValue); value != "" {
+			values[name] = value
+		}
+		if aws.ToString(x.AllowedValues) != "" {
+			allowed[name] = *x.AllowedValues
+		}
+	}
+	return values, allowed, nil
+}
+
 // tagKey marks the groups that we made; the value is the migration's name.
 const tagKey = "timeferry:migration"
 

@@ -22,7 +22,7 @@ func TestRequired(t *testing.T) {
 
 func TestInspect(t *testing.T) {
 	w := newFixture(t, func(c *awssim.InstanceConfig) { c.MasterSecretARN, c.ReplicaOf = "arn:secret", "primary" })
-	require.Equal(t, rdsctl.Instance{ID: "shop", Status: "available", Engine: "postgres", EngineVersion: "15.12", Family: "postgres15",
+	require.Equal(t, rdsctl.Instance{ID: "shop", ARN: shopARN, Status: "available", Engine: "postgres", EngineVersion: "15.12", Family: "postgres15",
 		Host: "db.example", Port: 5432, MasterUser: "postgres", ParameterGroup: "default.postgres15", ApplyStatus: "in-sync", VPC: "vpc-1",
 		SecurityGroups: []string{"sg-1"}, ReplicaOf: "primary", MasterSecretARN: "arn:secret", AllocatedGiB: 50}, w.inspect(t))
 }
