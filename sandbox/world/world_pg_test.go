@@ -103,7 +103,8 @@ func TestWorldStartsRebootsAndLeavesNothing(t *testing.T) {
 	})
 	t.Run("a shell that sources env reaches both databases", func(t *testing.T) {
 		if _, err := exec.LookPath("psql"); err != nil {
-			t.Skip("no psql")
+			require.False(t, pgtest.Required("pg"), "psql is not installed")
+			t.Skip("psql is not installed")
 		}
 		script := fmt.Sprintf(`. %s && psql -XAtc 'SELECT current_user' service=source && psql -XAtc 'SELECT current_user' service=target && command -v starter`, w.Path("env"))
 		out, err := exec.CommandContext(ctx, "/bin/sh", "-c", script).CombinedOutput()

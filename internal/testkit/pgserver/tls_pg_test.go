@@ -2,7 +2,6 @@ package pgserver_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,12 +14,7 @@ func TestTLSServersOfBothKinds(t *testing.T) {
 	for name, start := range map[string]starter{"source": pgserver.StartSource, "target": pgserver.StartTarget} {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
-			s, err := start(ctx, pgserver.Options{TLS: &pgserver.TLS{Only: true}})
-			if errors.Is(err, pgserver.ErrUnavailable) {
-				t.Skip(err)
-			}
-			require.NoError(t, err)
-			defer func() { require.NoError(t, s.Stop(ctx)) }()
+			s := mustStart(t, start, pgserver.Options{TLS: &pgserver.TLS{Only: true}})
 			require.NoError(t, s.Restart(ctx, nil), "TLS outlives a restart")
 			require.FileExists(t, s.RootCert())
 			e := s.Superuser("postgres")
