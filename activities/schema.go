@@ -72,7 +72,8 @@ func (a *Activities) DumpSchema(ctx context.Context, spec contract.Spec) (proble
 
 // RestorePreData makes what must stand before the rows: types, functions, tables, views.
 //
-//	Does: all entries in one transaction, together with their marks and the list of what was created.
+//	Does: all entries in one transaction (a very large schema in several), together with their marks and the list of
+//	what was created.
 //	Safe to repeat because: entries that are marked are left out.
 //	Heartbeats: nothing of its own.
 //	Undone by: CleanTarget.
