@@ -20,13 +20,14 @@ var words = []string{"internal/change", "internal/shape", "internal/ident", "int
 var allowed = map[string][]string{
 	"internal/change": {}, "internal/shape": {}, "internal/ident": {}, "internal/fault": {}, "internal/contract": {},
 
-	"internal/pgoutput": {}, "internal/segment": {}, "internal/plan": {},
+	"internal/pgoutput": {}, "internal/segment": {}, "internal/plan": {}, "internal/machine": {},
 
 	"internal/config":           {"internal/pgkit"},
 	"internal/pgkit":            {},
 	"internal/temporalclient":   {},
 	"internal/obs":              {},
 	"internal/source/rdsctl":    {},
+	"internal/launch":           {"internal/machine"},
 	"internal/source/prepare":   {"internal/pgkit", "internal/plan"},
 	"internal/source/slot":      {"internal/pgkit"},
 	"internal/source/extract":   {"internal/pgkit", "internal/plan", "internal/target/ledger"}, // the entries it makes are the ledger's
@@ -40,26 +41,28 @@ var allowed = map[string][]string{
 	"internal/verify":           {"internal/pgkit"},
 	"internal/cutover":          {"internal/pgkit"},
 
-	"activities": {"internal/config", "internal/obs", "internal/pgkit", "internal/plan", "internal/spool", "internal/bulk", "internal/verify", "internal/cutover",
+	"activities": {"internal/config", "internal/machine", "internal/obs", "internal/pgkit", "internal/plan", "internal/spool", "internal/bulk", "internal/verify", "internal/cutover",
 		"internal/source/rdsctl", "internal/source/prepare", "internal/source/slot", "internal/source/extract", "internal/source/capture",
 		"internal/target/ledger", "internal/target/survey", "internal/target/provision", "internal/target/apply"},
 	"workflows": {"activities"},
-	"worker":    {"activities", "workflows", "internal/obs", "internal/spool", "internal/temporalclient"},
-	"starter":   {"internal/temporalclient"},
+	"worker":    {"activities", "workflows", "internal/obs", "internal/spool", "internal/temporalclient", "internal/launch", "internal/machine"},
+	"starter":   {"internal/temporalclient", "internal/launch", "internal/machine", "internal/source/rdsctl"},
 
 	"internal/awssim":            {},
 	"internal/awssim/awssimtest": {"internal/awssim"},
 	"internal/testkit/pgserver":  {"internal/pgkit"},
 	"internal/testkit/pgtest":    {"internal/pgkit", "internal/testkit/pgserver"},
 	"internal/arch":              {},
+	"deploy/iam":                 {},
 	"sandbox":                    {"sandbox/"},
+	"test/controlplane":          {},
 	"test/e2e":                   {},
 }
 
 // outside lists, per module from elsewhere, who may import it.
 var outside = map[string][]string{
 	"go.temporal.io/":             {"workflows", "activities", "worker", "starter", "internal/temporalclient"},
-	"github.com/aws/":             {"internal/source/rdsctl", "internal/awssim/awssimtest"},
+	"github.com/aws/":             {"internal/source/rdsctl", "internal/launch", "internal/awssim/awssimtest"},
 	"github.com/jackc/pglogrepl":  {"internal/source/"},
 	"github.com/spf13/cobra":      {"starter"},
 	"github.com/stretchr/testify": {"internal/awssim/awssimtest", "internal/testkit/"},

@@ -27,7 +27,7 @@ var ErrUnavailable = errors.New("no such PostgreSQL server on this machine")
 
 // flavour is one installed PostgreSQL, and as whom and in which root directory it runs.
 type flavour struct {
-	kind     string // "source" or "target"
+	kind     string // "source" or "target", after its version if one was asked for
 	root     string // directory to chroot into; "" for the machine's own
 	bin      string // directory of postgres and initdb, inside root
 	uid, gid uint32
@@ -80,30 +80,39 @@ func findSource() (*flavour, error) {
 	return newFlavour("source", "", bin, commonSettings)
 }
 
-// findTarget looks for a PostgreSQL with TimescaleDB: the one asked for by environment, else Debian's, else the one in
-// the cached Debian tree.
-func findTarget() (*flavour, error) {
+// findTargetOf looks for a PostgreSQL with TimescaleDB: any, which may be asked for by environment, or one of a major
+// version. Debian's comes first, then the one in a cached Debian tree.
+func findTargetOf(major int) (*flavour, error) {
 	settings := maps.Clone(commonSettings)
 	maps.Copy(settings, targetSettings)
-	if bin := os.Getenv(EnvTargetBin); bin != "" {
+	majors, want, kind := []int{17, 18, 16}, defaultTree, "target"
+	if major != 0 {
+		majors, want, kind = []int{major}, major, fmt.Sprintf("PostgreSQL %d target", major)
+	} else if bin := os.Getenv(EnvTargetBin); bin != "" {
 		if !isInstalled("", bin) {
 			return nil, unavailable("target", "PostgreSQL with TimescaleDB", EnvTargetBin, bin)
 		}
 		return newFlavour("target", "", bin, settings)
 	}
-	for _, major := range []int{17, 18, 16} {
+	for _, major := range majors {
 		if hasTimescale("", major) {
-			return newFlavour("target", "", debianBin(major), settings)
+			return newFlavour(kind, "", debianBin(major), settings)
 		}
 	}
-	root, err := treeDir()
-	if err != nil {
-		return nil, err
+	if tree, ok := trees[want]; ok && os.Geteuid() == 0 {
+		root, err := tree.dir()
+		if err != nil {
+			return nil, err
+		}
+		if hasTimescale(root, want) {
+			return newFlavour(kind, root, debianBin(want), settings)
+		}
 	}
-	if hasTimescale(root, treeMajor) && os.Geteuid() == 0 {
-		return newFlavour("target", root, debianBin(treeMajor), settings)
+	if major != 0 {
+		hint := fmt.Sprintf("run `go run ./sandbox/install -target %d` as root on Debian", major)
+		return nil, fault.New(fault.Operator, "find the", kind, hint, "PostgreSQL %d with TimescaleDB is not installed: %w", major, ErrUnavailable).WithCode("no-server")
 	}
-	return nil, unavailable("target", "PostgreSQL 17 with TimescaleDB", EnvTargetBin, "")
+	return nil, unavailable(kind, fmt.Sprintf("PostgreSQL %d with TimescaleDB", want), EnvTargetBin, "")
 }
 
 func unavailable(kind, what, env, bin string) error {

@@ -23,7 +23,7 @@ func Ensure(ctx context.Context, log io.Writer) error {
 	if err := ensureSource(ctx, log); err != nil {
 		return fmt.Errorf("install the source server: %w", err)
 	}
-	if err := ensureTarget(ctx, log); err != nil {
+	if err := ensureTarget(ctx, log, 0); err != nil {
 		return fmt.Errorf("install the target server: %w", err)
 	}
 	return nil
@@ -74,24 +74,56 @@ func ensureWal2json(ctx context.Context, log io.Writer, f *flavour) error {
 	})
 }
 
-func ensureTarget(ctx context.Context, log io.Writer) error {
-	if ready, err := available(findTarget()); ready || err != nil {
+// EnsureTarget brings a target of one major version, 17 or 18, in the way that Ensure does for its own choice.
+func EnsureTarget(ctx context.Context, log io.Writer, major int) error {
+	if err := ensureTarget(ctx, log, major); err != nil {
+		return fmt.Errorf("install a target server of PostgreSQL %d: %w", major, err)
+	}
+	return nil
+}
+
+func ensureTarget(ctx context.Context, log io.Writer, major int) error {
+	if ready, err := available(findTargetOf(major)); ready || err != nil {
 		return err
 	}
+	majors, want := []int{17, 18}, defaultTree
+	if major != 0 {
+		majors, want = []int{major}, major
+	}
 	return withLock(ctx, "install", func() error {
-		if ready, err := available(findTarget()); ready || err != nil {
+		if ready, err := available(findTargetOf(major)); ready || err != nil {
 			return err
 		}
 		a, err := newApt(ctx, log)
 		if err != nil {
 			return err
 		}
-		for _, major := range []int{17, 18} {
+		for _, major := range majors {
 			if name := fmt.Sprintf("postgresql-%d", major); a.knows(name + "-timescaledb") {
 				return a.install(append([]string{name, name + "-timescaledb"}, a.known(name+"-"+wal2json, "pgcopydb")...)...)
 			}
 		}
-		return a.buildTree()
+		tree, ok := trees[want]
+		if !ok {
+			return noPackage(fmt.Sprintf("postgresql-%d-timescaledb", want))
+		}
+		return a.buildTree(tree)
+	})
+}
+
+// ensureTree makes a tree that is not there.
+func ensureTree(ctx context.Context, log io.Writer, major int) error {
+	t := trees[major]
+	return withLock(ctx, "install", func() error {
+		dir, err := t.dir()
+		if err != nil || exists(dir) {
+			return err
+		}
+		a, err := newApt(ctx, log)
+		if err != nil {
+			return err
+		}
+		return a.buildTree(t)
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 
 // Options of a server. The zero value is a temporary server on a free port.
 type Options struct {
+	Major    int               // PostgreSQL's major version; 0: whatever this machine has, Debian's first
 	Dir      string            // where the data is kept, made if missing; empty: a temporary directory, removed by Stop
 	Port     int               // 0: a free one
 	Settings map[string]string // for postgresql.conf, on top of this package's own
@@ -51,15 +52,19 @@ const (
 )
 
 // StartSource starts a plain PostgreSQL with wal_level=logical unless the settings say otherwise. The error has
-// ErrUnavailable in its chain when none is installed.
-func StartSource(ctx context.Context, o Options) (*Server, error) { return start(ctx, findSource, o) }
+// ErrUnavailable in its chain when none of that version is installed.
+func StartSource(ctx context.Context, o Options) (*Server, error) {
+	return start(ctx, findSourceOf, o)
+}
 
-// StartTarget starts a PostgreSQL with TimescaleDB preloaded. The error has ErrUnavailable in its chain when none is
-// installed.
-func StartTarget(ctx context.Context, o Options) (*Server, error) { return start(ctx, findTarget, o) }
+// StartTarget starts a PostgreSQL with TimescaleDB preloaded. The error has ErrUnavailable in its chain when none of that
+// version is installed.
+func StartTarget(ctx context.Context, o Options) (*Server, error) {
+	return start(ctx, findTargetOf, o)
+}
 
-func start(ctx context.Context, find func() (*flavour, error), o Options) (*Server, error) {
-	f, err := find()
+func start(ctx context.Context, find func(major int) (*flavour, error), o Options) (*Server, error) {
+	f, err := find(o.Major)
 	if err != nil {
 		return nil, err
 	}

@@ -11,25 +11,38 @@ import (
 	"syscall"
 )
 
-// The tree is a directory with Debian 13, made once, for machines whose own packages have no TimescaleDB.
-const (
-	treeName      = "trixie-pg17"
-	treeRelease   = "trixie"
-	treeMajor     = 17
-	defaultMirror = "http://deb.debian.org/debian"
-)
+// tree is a directory with a Debian, made once, for machines whose own packages have no TimescaleDB, or no client
+// programs that are new enough.
+type tree struct {
+	name     string
+	release  string // Debian's codename: it stays when the release gets another role
+	script   string // what debootstrap calls a release that it has not heard of; "" for one that it has
+	major    int
+	packages []string
+}
 
-var treePackages = []string{"postgresql-17", "postgresql-17-timescaledb", "postgresql-17-wal2json", "pgcopydb"}
+// defaultTree is the major version of the target that tests and the sandbox run.
+const defaultTree = 17
 
-// treeDir is where the tree is, or will be. It is complete if it exists.
-func treeDir() (string, error) {
+// trees are the targets that can be made, by PostgreSQL's major version.
+var trees = map[int]tree{
+	17: {name: "trixie-pg17", release: "trixie", major: 17,
+		packages: []string{"postgresql-17", "postgresql-17-timescaledb", "postgresql-17-wal2json", "pgcopydb"}},
+	18: {name: "forky-pg18", release: "forky", script: "/usr/share/debootstrap/scripts/sid", major: 18,
+		packages: []string{"postgresql-18", "postgresql-18-timescaledb", "postgresql-18-wal2json"}},
+}
+
+const defaultMirror = "http://deb.debian.org/debian"
+
+// dir is where the tree is, or will be. It is complete if it exists.
+func (t tree) dir() (string, error) {
 	cache, err := cacheDir()
-	return filepath.Join(cache, treeName), err
+	return filepath.Join(cache, t.name), err
 }
 
 // buildTree makes the tree under a temporary name and renames it when it is complete. The caller holds the lock.
-func (a *apt) buildTree() error {
-	dir, err := treeDir()
+func (a *apt) buildTree(t tree) error {
+	dir, err := t.dir()
 	if err != nil {
 		return err
 	}
@@ -41,22 +54,29 @@ func (a *apt) buildTree() error {
 		return err
 	}
 	mirror := debianMirror("/")
-	fmt.Fprintf(a.log, "making a Debian %s tree from %s in %s\n", treeRelease, mirror, dir)
-	if err := a.run(debootstrap, "--variant=minbase", treeRelease, partial, mirror); err != nil {
+	fmt.Fprintf(a.log, "making a Debian %s tree from %s in %s\n", t.release, mirror, dir)
+	args := []string{"--variant=minbase", t.release, partial, mirror}
+	if t.script != "" {
+		args = append(args, t.script)
+	}
+	if err := a.run(debootstrap, args...); err != nil {
 		return err
 	}
 	if err := noServices(partial); err != nil {
 		return err
 	}
+	if err := a.sameFreshness(partial); err != nil {
+		return fmt.Errorf("carry over apt's settings: %w", err)
+	}
 	inside := &apt{ctx: a.ctx, log: a.log, root: partial}
-	if err := inside.install(treePackages...); err != nil {
+	if err := inside.install(t.packages...); err != nil {
 		return err
 	}
 	if err := inside.run("/usr/bin/apt-get", "clean"); err != nil {
 		return err
 	}
-	if !hasTimescale(partial, treeMajor) {
-		return fmt.Errorf("the tree in %s is complete but has no PostgreSQL %d with TimescaleDB", partial, treeMajor)
+	if !hasTimescale(partial, t.major) {
+		return fmt.Errorf("the tree in %s is complete but has no PostgreSQL %d with TimescaleDB", partial, t.major)
 	}
 	return os.Rename(partial, dir)
 }
@@ -80,9 +100,28 @@ func (a *apt) ensureDebootstrap() error {
 	return a.install(missing...)
 }
 
-// noServices keeps package scripts from starting anything.
+// noServices keeps package scripts from starting anything, and from asking systemd for directories, by what comes first
+// on their PATH: systemd's program insists on /proc, which a tree has not, and servers of ours need none of those.
 func noServices(root string) error {
-	return os.WriteFile(filepath.Join(root, "usr/sbin/policy-rc.d"), []byte("#!/bin/sh\nexit 101\n"), 0o755)
+	for name, text := range map[string]string{
+		"usr/sbin/policy-rc.d":      "#!/bin/sh\nexit 101\n",
+		"usr/sbin/systemd-tmpfiles": "#!/bin/sh\nexit 0\n",
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameFreshness lets the tree's apt accept package lists of the age that this machine's apt accepts: its mirror, which is
+// the tree's too, may be behind. Signatures are checked in any case.
+func (a *apt) sameFreshness(root string) error {
+	settings, err := a.command("/usr/bin/apt-config", "dump", "Acquire::Check-Valid-Until", "Acquire::Check-Date").Output()
+	if err != nil {
+		return fmt.Errorf("run apt-config: %w", err)
+	}
+	return os.WriteFile(filepath.Join(root, "etc/apt/apt.conf.d/90timeferry"), settings, 0o644)
 }
 
 // command runs a program on this machine or inside the tree.

@@ -2,11 +2,13 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
@@ -17,7 +19,7 @@ import (
 type Database struct {
 	Endpoint pgkit.Endpoint   // of the superuser
 	Master   pgkit.Endpoint   // of the database's owner, who is no superuser: SourceMaster or TargetMaster
-	Server   *pgserver.Server // shared with the process's other tests, unless made by OwnSource or OwnTarget
+	Server   *pgserver.Server // shared with the process's other tests, unless made by one of the Own functions
 }
 
 // Source returns a fresh, empty database on this process's source server, wal_level=logical. It is dropped with the test.
@@ -26,10 +28,22 @@ func Source(t testing.TB) *Database {
 	return source.shareServer(t).newDatabase(t)
 }
 
+// SourceOf is Source on a server of one major version, 12 to 18, which is shared too.
+func SourceOf(t testing.TB, major int) *Database {
+	t.Helper()
+	return ofMajor(sources, major, newSource).shareServer(t).newDatabase(t)
+}
+
 // Target returns a fresh database with TimescaleDB on this process's target server. It is dropped with the test.
 func Target(t testing.TB) *Database {
 	t.Helper()
 	return target.shareServer(t).newDatabase(t)
+}
+
+// TargetOf is Target on a server of one major version, which is shared too: 17, or 18 where that is installed.
+func TargetOf(t testing.TB, major int) *Database {
+	t.Helper()
+	return ofMajor(targets, major, newTarget).shareServer(t).newDatabase(t)
 }
 
 // OwnSource is Source on a server that belongs to this test alone, started with settings and stopped with the test: for
@@ -39,10 +53,22 @@ func OwnSource(t testing.TB, settings map[string]string) *Database {
 	return source.ownServer(t, pgserver.Options{Settings: settings}).newDatabase(t)
 }
 
+// OwnSourceOf is OwnSource on a server of one major version, 12 to 18.
+func OwnSourceOf(t testing.TB, major int, settings map[string]string) *Database {
+	t.Helper()
+	return ofMajor(sources, major, newSource).ownServer(t, pgserver.Options{Settings: settings}).newDatabase(t)
+}
+
 // OwnTLSSource is OwnSource on a server that speaks TLS. Both Endpoints have sslMode verify-ca and its authority.
 func OwnTLSSource(t testing.TB, tls pgserver.TLS) *Database {
 	t.Helper()
 	return source.ownServer(t, pgserver.Options{TLS: &tls}).newDatabase(t)
+}
+
+// OwnTLSSourceOf is OwnTLSSource on a server of one major version, 12 to 18.
+func OwnTLSSourceOf(t testing.TB, major int, tls pgserver.TLS) *Database {
+	t.Helper()
+	return ofMajor(sources, major, newSource).ownServer(t, pgserver.Options{TLS: &tls}).newDatabase(t)
 }
 
 // OwnTarget is Target on a server that belongs to this test alone.
@@ -108,9 +134,32 @@ func (d *Database) drop(t testing.TB) {
 		must(t, "wait for replication slots", ctx.Err())
 		time.Sleep(10 * time.Millisecond)
 	}
-	_, err = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+ident.Quote(d.Endpoint.Database)+" WITH (FORCE)")
-	must(t, "drop database", err)
+	must(t, "drop database", d.dropEmpty(ctx, conn))
 }
+
+// dropEmpty drops the database. PostgreSQL 12 cannot end its sessions in the same breath: there it is tried until they
+// are gone.
+func (d *Database) dropEmpty(ctx context.Context, conn *pgx.Conn) error {
+	drop := "DROP DATABASE IF EXISTS " + ident.Quote(d.Endpoint.Database)
+	if conn.PgConn().ParameterStatus("server_version") >= "13" { // two digits for all that there are
+		_, err := conn.Exec(ctx, drop+" WITH (FORCE)")
+		return err
+	}
+	for {
+		if _, err := conn.Exec(ctx, endSessionsSQL, d.Endpoint.Database); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, drop)
+		var refused *pgconn.PgError
+		if !errors.As(err, &refused) || refused.Code != objectInUse || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// objectInUse is the SQLSTATE of a database that has sessions.
+const objectInUse = "55006"
 
 // dropSlots drops the slots that are free and returns how many are not, or not yet.
 func (d *Database) dropSlots(ctx context.Context, conn *pgx.Conn) (left int, err error) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -27,8 +28,9 @@ const (
 	TargetMaster = "tsdbadmin"
 )
 
-// side is one of the two shared servers, and how one of its kind is prepared.
+// side is one of the shared servers, and how one of its kind is prepared.
 type side struct {
+	major   int // 0: the installation's own choice
 	start   func(context.Context, pgserver.Options) (*pgserver.Server, error)
 	prepare string // roles, run once as superuser
 	master  string
@@ -55,7 +57,11 @@ CREATE ROLE rds_password NOLOGIN;
 CREATE ROLE rds_superuser NOLOGIN;
 GRANT rds_replication, rds_password TO rds_superuser WITH ADMIN OPTION;
 GRANT pg_monitor, pg_signal_backend, pg_read_all_stats, pg_read_all_settings, pg_stat_scan_tables TO rds_superuser WITH ADMIN OPTION;
-GRANT SET ON PARAMETER session_replication_role TO rds_superuser;
+DO $$ BEGIN
+	IF current_setting('server_version_num')::int >= 150000 THEN -- before, only superusers may set it
+		EXECUTE 'GRANT SET ON PARAMETER session_replication_role TO rds_superuser';
+	END IF;
+END $$;
 CREATE ROLE shopmaster LOGIN NOSUPERUSER CREATEDB CREATEROLE REPLICATION;
 GRANT rds_superuser TO shopmaster;`
 
@@ -65,9 +71,38 @@ GRANT pg_monitor, pg_signal_backend, pg_read_all_stats, pg_read_all_settings TO 
 GRANT SET ON PARAMETER session_replication_role TO tsdbadmin;`
 
 var (
-	source = &side{start: pgserver.StartSource, prepare: sourceRoles, master: SourceMaster}
-	target = &side{start: pgserver.StartTarget, prepare: targetRoles, master: TargetMaster, fill: "CREATE EXTENSION timescaledb"}
+	source = newSource(0)
+	target = newTarget(0)
+
+	versionsMu sync.Mutex
+	sources    = map[int]*side{0: source} // by major version
+	targets    = map[int]*side{0: target}
 )
+
+func newSource(major int) *side {
+	return &side{major: major, start: pgserver.StartSource, prepare: sourceRoles, master: SourceMaster}
+}
+
+func newTarget(major int) *side {
+	return &side{major: major, start: pgserver.StartTarget, prepare: targetRoles, master: TargetMaster, fill: "CREATE EXTENSION timescaledb"}
+}
+
+// ofMajor is the side of one major version, the same each time.
+func ofMajor(sides map[int]*side, major int, make func(int) *side) *side {
+	versionsMu.Lock()
+	defer versionsMu.Unlock()
+	if sides[major] == nil {
+		sides[major] = make(major)
+	}
+	return sides[major]
+}
+
+// allSides are those that may have a shared server.
+func allSides() []*side {
+	versionsMu.Lock()
+	defer versionsMu.Unlock()
+	return slices.AppendSeq(slices.Collect(maps.Values(sources)), maps.Values(targets))
+}
 
 // Main runs the package's tests, stops the servers that they started, calls the functions given, and exits. Call it from
 // TestMain.
@@ -78,7 +113,7 @@ func Main(m *testing.M, after ...func()) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, s := range []*side{source, target} {
+	for _, s := range allSides() {
 		if s.shared == nil {
 			continue
 		}
@@ -100,6 +135,7 @@ func (s *side) shareServer(t testing.TB) *host {
 
 // newHost starts a server and makes its roles.
 func (s *side) newHost(ctx context.Context, options pgserver.Options) (*host, error) {
+	options.Major = s.major
 	server, err := s.start(ctx, options)
 	if err != nil {
 		return nil, err
