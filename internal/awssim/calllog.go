@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ import (
 type Call struct {
 	Number     int               `json:"number"` // from 1, in the order in which the calls took effect
 	At         time.Time         `json:"at"`
-	Service    string            `json:"service"` // rds, ec2 or secretsmanager
+	Service    string            `json:"service"` // rds, ec2, secretsmanager or ssm
 	Action     string            `json:"action"`
 	Parameters map[string]string `json:"parameters,omitempty"` // as on the wire; without secrets and request tokens
 	Code       string            `json:"code,omitempty"`       // error code of the answer; empty for success
@@ -45,31 +46,48 @@ func (s *Simulator) Log() []Call {
 }
 
 // perform runs one call: it is counted and logged together with its effect, so that the log's order is the order of
-// effects. Hooks that run has asked for by s.after follow before the answer, without the lock.
-func (s *Simulator) perform(service, action string, parameters map[string]string, run func() (any, error)) (any, error) {
+// effects. Hooks that run has asked for by s.after follow before the answer, without the lock, and OnCall after them. A
+// Hold fault stops it before everything, in which case a caller that goes away has not called at all, or before the answer.
+func (s *Simulator) perform(ctx context.Context, service, action string, parameters map[string]string, run func() (any, error)) (any, error) {
+	now := Call{Service: service, Action: action, Parameters: parameters}
 	s.mu.Lock()
+	if s.takeHold(action, true) && !s.hold(ctx, now) {
+		s.mu.Unlock()
+		return nil, errNobodyWaits
+	}
 	s.calls[action]++
 	number := len(s.log)
-	s.log = append(s.log, Call{Number: number + 1, At: time.Now().UTC(), Service: service, Action: action, Parameters: parameters})
+	now.Number, now.At = number+1, time.Now().UTC()
+	s.log = append(s.log, now)
 	answer, err := run()
 	if err == nil {
 		err = s.failAfter(action)
 	}
 	if err != nil {
-		s.log[number].Code = asAPIError(err).code
+		now.Code = asAPIError(err).code
+		s.log[number].Code = now.Code
 	}
-	after := s.after
+	after, withheld := s.after, s.takeHold(action, false)
 	s.after = nil
 	s.mu.Unlock()
 	for _, hook := range after {
 		hook()
+	}
+	if s.options.OnCall != nil {
+		now.Parameters = maps.Clone(parameters)
+		s.options.OnCall(now)
+	}
+	if withheld {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.hold(ctx, now) // also for a caller that is gone: writing the answer to nobody does no harm
 	}
 	return answer, err
 }
 
 // unlogged are parameters that say nothing or too much.
 var unlogged = map[string]bool{"Action": true, "Version": true, "ClientToken": true, "ClientRequestToken": true,
-	"MasterUserPassword": true, "SecretString": true, "SecretBinary": true}
+	"MasterUserPassword": true, "SecretString": true, "SecretBinary": true, "UserData": true}
 
 func formParameters(form url.Values) map[string]string {
 	out := map[string]string{}
@@ -81,7 +99,7 @@ func formParameters(form url.Values) map[string]string {
 	return out
 }
 
-// jsonParameters takes the scalars of a JSON request; what cannot be read is left to the operation to refuse.
+// jsonParameters takes the scalars of a JSON request, and its lists of texts with commas; what cannot be read is left to the operation to refuse.
 func jsonParameters(body []byte) map[string]string {
 	var all map[string]any
 	if err := json.Unmarshal(body, &all); err != nil {
@@ -89,11 +107,14 @@ func jsonParameters(body []byte) map[string]string {
 	}
 	out := map[string]string{}
 	for key, value := range all {
-		switch value.(type) {
+		if unlogged[key] {
+			continue
+		}
+		switch value := value.(type) {
 		case string, bool, float64:
-			if !unlogged[key] {
-				out[key] = fmt.Sprint(value)
-			}
+			out[key] = fmt.Sprint(value)
+		case []any:
+			out[key] = strings.Join(mapped(value, func(item any) string { return fmt.Sprint(item) }), ",")
 		}
 	}
 	return out

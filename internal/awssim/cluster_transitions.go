@@ -41,7 +41,7 @@ func (p *membership) server() Server {
 // restarted notes that the member runs with these values of the cluster's group.
 func (p *membership) restarted(values map[string]string) {
 	m := &p.cluster.members[p.index]
-	m.apply = applyInSync
+	m.apply.now = applyInSync
 	if m.writer {
 		p.cluster.inForce = values
 	}
@@ -62,7 +62,8 @@ func (cl *cluster) settings(values, own map[string]string) map[string]string {
 	return serverSettings(clusterCatalogue+cl.family(), all)
 }
 
-// modifyCluster attaches a cluster parameter group: its name changes at once, its values wait for a reboot.
+// modifyCluster attaches a cluster parameter group, whose name changes at once while its values wait for a reboot, and takes
+// a few other modifications, so that there can be pending ones.
 func (s *Simulator) modifyCluster(c call) (any, error) {
 	cl, err := s.world.cluster(c.get("DBClusterIdentifier"))
 	if err != nil {
@@ -71,9 +72,30 @@ func (s *Simulator) modifyCluster(c call) (any, error) {
 	if cl.status != statusAvailable || cl.rebootAsked {
 		return nil, clusterNotAvailable()
 	}
-	name := c.lower("DBClusterParameterGroupName")
-	if name == "" {
+	g, err := s.checkClusterAttach(cl, c)
+	if err != nil {
+		return nil, err
+	}
+	pending, changes, err := cl.pending.merge(c, "EngineVersion", "StorageType")
+	if err != nil {
+		return nil, err
+	}
+	now := c.isTrue("ApplyImmediately")
+	if c.get("DBClusterParameterGroupName") == "" && !changes && !now {
 		return nil, refuse("InvalidParameterCombination", "No modifications were requested")
+	}
+	cl.pending = pending
+	if flush := now && !pending.isEmpty(); g != nil || flush {
+		s.startClusterModify(cl, g, flush)
+	}
+	return clusterResult{s.clusterXML(cl)}, nil
+}
+
+// checkClusterAttach gives the group to attach, or nil if the request names none or the one that is attached.
+func (s *Simulator) checkClusterAttach(cl *cluster, c call) (*group, error) {
+	name := c.lower("DBClusterParameterGroupName")
+	if name == "" || name == cl.group {
+		return nil, nil
 	}
 	g := s.world.clusterGroups[name]
 	if g == nil {
@@ -82,64 +104,49 @@ func (s *Simulator) modifyCluster(c call) (any, error) {
 	if g.family != cl.family() {
 		return nil, refuse("InvalidParameterCombination", "The Parameter Group %s with DBParameterGroupFamily %s cannot be used for this instance. Please use a Parameter Group with DBParameterGroupFamily %s", g.name, g.family, cl.family())
 	}
-	if g.name == cl.group {
-		return clusterResult{s.clusterXML(cl)}, nil
+	return g, nil
+}
+
+// startClusterModify goes to modifying, and from there to available.
+func (s *Simulator) startClusterModify(cl *cluster, attach *group, flush bool) {
+	if attach != nil {
+		cl.group = attach.name
+		s.freeze(LateApplying)
+		s.event(sourceCluster, cl.config.ID, "configuration change", "Updated to use DBClusterParameterGroup "+attach.name)
+		for _, state := range cl.applyStates() {
+			state.begin(true)
+		}
 	}
-	cl.group, cl.status = g.name, statusModifying
-	s.event(sourceCluster, cl.config.ID, "configuration change", "Updated to use DBClusterParameterGroup "+g.name)
-	for i := range cl.members {
-		cl.members[i].apply, cl.members[i].after = applyApplying, applyPendingReboot
-	}
+	cl.status = statusModifying
 	s.options.Logf("cluster %s is %s: group %s", cl.config.ID, cl.status, cl.group)
 	s.later(s.options.Timings.Modifying, func() {
 		cl.status = statusAvailable
-		cl.endApplying()
+		if flush {
+			cl.flushPending()
+		}
+		if attach != nil {
+			for _, state := range cl.applyStates() {
+				state.end()
+			}
+		}
 		s.options.Logf("cluster %s is %s: group %s", cl.config.ID, cl.status, cl.group)
 	})
-	return clusterResult{s.clusterXML(cl)}, nil
 }
 
-func (cl *cluster) endApplying() {
-	for i, m := range cl.members {
-		if m.apply == applyApplying {
-			cl.members[i].apply = m.after
-		}
+// applyStates are those of the members, to be changed in place.
+func (cl *cluster) applyStates() []*applyState {
+	var out []*applyState
+	for i := range cl.members {
+		out = append(out, &cl.members[i].apply)
 	}
+	return out
 }
 
 // takeClusterValues lets a cluster take a change in its group: immediate values in a moment, the others with a reboot.
 func (s *Simulator) takeClusterValues(cl *cluster, immediate map[string]string, needsReboot bool) {
-	for i, m := range cl.members {
-		after := m.apply
-		if after == applyApplying {
-			after = m.after
-		}
-		if needsReboot {
-			after = applyPendingReboot
-		}
-		cl.members[i].apply, cl.members[i].after = applyApplying, after
-	}
 	maps.Copy(cl.inForce, immediate)
-	settings := cl.settings(cl.inForce, s.writerValues(cl))
-	reloader, canReload := cl.config.Server.(Reloader)
-	s.wg.Go(func() {
-		if !s.wait(s.options.Timings.Applying) {
-			return
-		}
-		var err error
-		if canReload && len(immediate) > 0 {
-			err = reloader.Reload(s.ctx, settings)
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		cl.endApplying()
-		if err != nil {
-			for i := range cl.members {
-				cl.members[i].apply = applyFailed
-			}
-			s.options.Logf("cluster %s: group %s is %s: %v", cl.config.ID, cl.group, applyFailed, err)
-		}
-	})
+	s.settle(settling{what: "cluster " + cl.config.ID, group: cl.group, states: cl.applyStates(), needsReboot: needsReboot,
+		server: cl.config.Server, reload: len(immediate) > 0, settings: cl.settings(cl.inForce, s.writerValues(cl))})
 }
 
 // writerValues is what the writer's own group has in force.
@@ -191,13 +198,13 @@ func (s *Simulator) restartCluster(cl *cluster) {
 	s.mu.Lock()
 	values := s.valuesOf(cl)
 	settings := cl.settings(values, s.writerValues(cl))
+	failed := s.failsStart("RebootDBCluster", cl.config.ID)
 	s.mu.Unlock()
 
-	var failed error
-	if cl.config.Server != nil {
+	if failed == nil && cl.config.Server != nil {
 		failed = cl.config.Server.Restart(s.ctx, settings)
 	}
-	if !s.wait(s.options.Timings.Rebooting) {
+	if !s.lasts(s.options.Timings.Rebooting) {
 		return
 	}
 	s.mu.Lock()
@@ -205,12 +212,13 @@ func (s *Simulator) restartCluster(cl *cluster) {
 	cl.rebootAsked = false
 	if failed != nil {
 		s.setClusterStatus(cl, statusIncompatible)
+		s.event(sourceCluster, cl.config.ID, "failure", "DB cluster put into incompatible-parameters. The database engine does not start with its parameters.")
 		return
 	}
 	cl.inForce = values
 	s.event(sourceCluster, cl.config.ID, "availability", "DB cluster restarted")
-	for i := range cl.members {
-		cl.members[i].apply = applyInSync
+	for _, state := range cl.applyStates() {
+		state.now = applyInSync
 	}
 	s.setClusterStatus(cl, statusAvailable)
 }
@@ -222,7 +230,7 @@ func (s *Simulator) forceClusterStatus(id, status string, d time.Duration) {
 	}
 	cl.status, cl.forced = status, status
 	if d > 0 {
-		s.later(d, func() {
+		s.laterExactly(d, func() {
 			if cl.status == status {
 				cl.status = statusAvailable
 			}

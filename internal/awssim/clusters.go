@@ -27,6 +27,18 @@ type ClusterConfig struct {
 	SecurityGroup   string
 	AllocatedGiB    int // Multi-AZ clusters only
 	MasterSecretARN string
+	Pending         PendingModifications
+	// The following are only reported, also of the members; what is empty gets a plausible value.
+	SubnetGroup         string // name of the DB subnet group; it has the subnets of the VPC
+	BackupWindow        string // default 03:12-03:42
+	MaintenanceWindow   string // default sun:07:30-sun:08:00
+	BackupRetentionDays int    // default 7
+	StorageType         string // default aurora, for a Multi-AZ cluster gp3
+	CACertificate       string // default rds-ca-rsa2048-g1
+	Public              bool
+	IAMAuthentication   bool
+	DeletionProtection  bool
+	Tags                map[string]string
 }
 
 type cluster struct {
@@ -38,6 +50,7 @@ type cluster struct {
 	members     []member
 	rebootAsked bool
 	inForce     map[string]string
+	pending     pendingXML
 	tags        map[string]string
 	created     time.Time
 }
@@ -46,8 +59,7 @@ type cluster struct {
 type member struct {
 	id     string
 	writer bool
-	apply  string
-	after  string // what follows on applying
+	apply  applyState
 }
 
 func (cl *cluster) clone() *cluster {
@@ -61,9 +73,7 @@ func (cl *cluster) isAurora() bool { return cl.config.Engine == auroraEngine }
 
 func (c *ClusterConfig) setDefaults() {
 	members := 2
-	if c.Engine == "" {
-		c.Engine = auroraEngine
-	}
+	fillEmpty(&c.Engine, auroraEngine)
 	if c.Engine != auroraEngine {
 		members = 3
 		if c.AllocatedGiB == 0 {
@@ -79,10 +89,15 @@ func (c *ClusterConfig) setDefaults() {
 		field    *string
 		fallback string
 	}{{&c.Class, "db.r6g.large"}, {&c.ReaderHost, c.Host}, {&c.VPC, defaultVPC}, {&c.SecurityGroup, defaultSecurityGroup}} {
-		if *pair.field == "" {
-			*pair.field = pair.fallback
-		}
+		fillEmpty(pair.field, pair.fallback)
 	}
+	storage := "gp3"
+	if c.Engine == auroraEngine {
+		storage = "aurora"
+	}
+	fillEmpty(&c.StorageType, storage)
+	fillReported(&c.SubnetGroup, &c.BackupWindow, &c.MaintenanceWindow, &c.CACertificate)
+	fillRetention(&c.BackupRetentionDays)
 }
 
 // AddCluster makes a cluster and its members, available and in-sync. It panics on a configuration that cannot exist.
@@ -90,7 +105,8 @@ func (s *Simulator) AddCluster(config ClusterConfig) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	config.setDefaults()
-	cl := &cluster{config: config, status: statusAvailable, created: time.Now().UTC().Truncate(time.Second)}
+	cl := &cluster{config: config, status: statusAvailable, pending: config.Pending.xml(),
+		tags: maps.Clone(config.Tags), created: time.Now().UTC().Truncate(time.Second)}
 	if !slices.Contains(families(), cl.family()) {
 		panic(fmt.Sprintf("awssim: no family for %s %q", config.Engine, config.EngineVersion))
 	}
@@ -108,10 +124,13 @@ func (s *Simulator) AddCluster(config ClusterConfig) {
 		if i > 0 {
 			host = config.ReaderHost
 		}
-		cl.members = append(cl.members, member{id: id, writer: i == 0, apply: applyInSync})
+		cl.members = append(cl.members, member{id: id, writer: i == 0, apply: applyState{now: applyInSync}})
 		s.addInstance(InstanceConfig{ID: id, Engine: config.Engine, EngineVersion: config.EngineVersion, Class: config.Class,
 			MasterUser: config.MasterUser, Host: host, Port: config.Port, VPC: config.VPC, SecurityGroup: config.SecurityGroup,
-			AllocatedGiB: max(config.AllocatedGiB, 1), Cluster: config.ID})
+			AllocatedGiB: max(config.AllocatedGiB, 1), Cluster: config.ID, SubnetGroup: config.SubnetGroup, BackupWindow: config.BackupWindow,
+			MaintenanceWindow: config.MaintenanceWindow, BackupRetentionDays: config.BackupRetentionDays, StorageType: config.StorageType,
+			AvailabilityZone: s.zone(subnetZones[i%len(subnetZones)]), CACertificate: config.CACertificate, Public: config.Public,
+			IAMAuthentication: config.IAMAuthentication, DeletionProtection: config.DeletionProtection})
 	}
 	s.world.clusters[strings.ToLower(config.ID)] = cl
 }
@@ -122,83 +141,4 @@ func (w *world) cluster(id string) (*cluster, error) {
 		return nil, notFound("DBClusterNotFoundFault", "DBCluster %s not found.", id)
 	}
 	return cl, nil
-}
-
-type clusterXML struct {
-	DBClusterIdentifier     string
-	DBClusterArn            string
-	Engine                  string
-	EngineVersion           string
-	EngineMode              string
-	Status                  string
-	MasterUsername          string
-	Endpoint                string `xml:",omitempty"`
-	ReaderEndpoint          string `xml:",omitempty"`
-	Port                    int
-	MultiAZ                 bool
-	AllocatedStorage        int
-	BackupRetentionPeriod   int
-	ClusterCreateTime       string
-	DBClusterParameterGroup string
-	DBSubnetGroup           string
-	DBClusterInstanceClass  string             `xml:",omitempty"`
-	DBClusterMembers        []memberXML        `xml:"DBClusterMembers>DBClusterMember"`
-	VpcSecurityGroups       []securityGroupXML `xml:"VpcSecurityGroups>VpcSecurityGroupMembership"`
-	MasterUserSecret        *masterSecretXML   `xml:",omitempty"`
-	TagList                 []tagXML           `xml:"TagList>Tag"`
-}
-
-type memberXML struct {
-	DBInstanceIdentifier          string
-	IsClusterWriter               bool
-	DBClusterParameterGroupStatus string
-	PromotionTier                 int
-}
-
-type clusterResult struct {
-	DBCluster clusterXML
-}
-
-func (s *Simulator) clusterXML(cl *cluster) clusterXML {
-	c := cl.config
-	out := clusterXML{DBClusterIdentifier: c.ID, DBClusterArn: s.arn("rds", "cluster", strings.ToLower(c.ID)), Engine: c.Engine,
-		EngineVersion: c.EngineVersion, EngineMode: "provisioned", Status: cl.status, MasterUsername: c.MasterUser, Endpoint: c.Host,
-		ReaderEndpoint: c.ReaderHost, Port: c.Port, MultiAZ: len(cl.members) > 1, AllocatedStorage: max(c.AllocatedGiB, 1),
-		BackupRetentionPeriod: 7, ClusterCreateTime: cl.created.Format(time.RFC3339), DBClusterParameterGroup: cl.group,
-		DBSubnetGroup: "default", VpcSecurityGroups: []securityGroupXML{{c.SecurityGroup, "active"}}}
-	if !cl.isAurora() {
-		out.DBClusterInstanceClass = c.Class
-	}
-	for _, m := range cl.members {
-		out.DBClusterMembers = append(out.DBClusterMembers, memberXML{m.id, m.writer, m.apply, 1})
-	}
-	if c.MasterSecretARN != "" {
-		out.MasterUserSecret = &masterSecretXML{c.MasterSecretARN, orActive(cl.secret)}
-	}
-	for _, key := range slices.Sorted(maps.Keys(cl.tags)) {
-		out.TagList = append(out.TagList, tagXML{key, cl.tags[key]})
-	}
-	return out
-}
-
-type describeClustersResult struct {
-	Marker   string       `xml:",omitempty"`
-	Clusters []clusterXML `xml:"DBClusters>DBCluster"`
-}
-
-func (s *Simulator) describeClusters(c call) (any, error) {
-	var all []clusterXML
-	if id := c.get("DBClusterIdentifier"); id != "" {
-		cl, err := c.world.cluster(id)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, s.clusterXML(cl))
-	} else {
-		for _, id := range slices.Sorted(maps.Keys(c.world.clusters)) {
-			all = append(all, s.clusterXML(c.world.clusters[id]))
-		}
-	}
-	part, marker, err := page(c.form, all)
-	return describeClustersResult{Marker: marker, Clusters: part}, err
 }

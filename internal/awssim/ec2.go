@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,16 +23,26 @@ var ec2Actions = map[string]apiAction{
 	"DescribeSecurityGroupRules":    {run: (*Simulator).describeRules},
 	"AuthorizeSecurityGroupIngress": {run: (*Simulator).authorizeIngress, writes: true},
 	"RevokeSecurityGroupIngress":    {run: (*Simulator).revokeIngress, writes: true},
+	"CreateSecurityGroup":           {run: (*Simulator).createSecurityGroup, writes: true},
+	"DeleteSecurityGroup":           {run: (*Simulator).deleteSecurityGroup, writes: true},
+	"CreateTags":                    {run: (*Simulator).createTags, writes: true},
+	"DescribeVpcs":                  {run: (*Simulator).describeVPCs},
+	"DescribeSubnets":               {run: (*Simulator).describeSubnets},
+	"DescribeInstanceTypes":         {run: (*Simulator).describeMachineTypes},
+	"RunInstances":                  {run: (*Simulator).runMachines, writes: true},
+	"DescribeInstances":             {run: (*Simulator).describeMachines},
+	"DescribeInstanceStatus":        {run: (*Simulator).describeMachineStatus},
+	"TerminateInstances":            {run: (*Simulator).terminateMachines, writes: true},
 }
 
-func (s *Simulator) serveEC2(w http.ResponseWriter, form url.Values, id string) {
+func (s *Simulator) serveEC2(r request, form url.Values) {
 	name := form.Get("Action")
-	result, err := s.perform("ec2", name, formParameters(form), func() (any, error) { return s.tryEC2(name, form) })
+	result, err := s.perform(r.ctx, "ec2", name, formParameters(form), func() (any, error) { return s.tryEC2(name, form) })
 	if err == nil {
-		err = writeEC2Result(w, name, id, result)
+		err = writeEC2Result(r.w, name, r.id, result)
 	}
 	if err != nil {
-		writeEC2Error(w, id, asAPIError(err))
+		writeEC2Error(r.w, r.id, asAPIError(err))
 	}
 }
 
@@ -41,10 +52,13 @@ func (s *Simulator) tryEC2(name string, form url.Values) (any, error) {
 		return nil, refuse("InvalidAction", "The action %s is not valid for this web service.", name)
 	}
 	if err := s.failBefore(name); err != nil {
-		if e := asAPIError(err); e.code == "Throttling" {
+		if e := asAPIError(err); e.code == codeThrottling {
 			return nil, &apiError{status: http.StatusServiceUnavailable, code: "RequestLimitExceeded", message: "Request limit exceeded."}
 		}
 		return nil, err
+	}
+	if action.writes && strings.EqualFold(form.Get("DryRun"), "true") {
+		return nil, &apiError{status: http.StatusPreconditionFailed, code: "DryRunOperation", message: "Request would have succeeded, but DryRun flag is set."}
 	}
 	return action.run(s, call{form: form, world: s.view(action.writes)})
 }
@@ -102,11 +116,20 @@ func passes(filters map[string][]string, attributes, tags map[string]string) boo
 		if key, isTag := strings.CutPrefix(name, "tag:"); isTag {
 			have, known = tags[key]
 		}
-		if !known || !slices.Contains(allowed, have) {
+		if !known || !slices.ContainsFunc(allowed, func(pattern string) bool { return fits(pattern, have) }) {
 			return false
 		}
 	}
 	return true
+}
+
+// fits compares with a filter's value, in which * stands for any text and ? for any character.
+func fits(pattern, text string) bool {
+	if !strings.ContainsAny(pattern, "*?") {
+		return pattern == text
+	}
+	expression := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
+	return regexp.MustCompile("(?s)^" + expression + "$").MatchString(text) // a quoted text always compiles
 }
 
 // ec2Page cuts one page out of all by MaxResults and NextToken; without MaxResults everything is one page.

@@ -113,10 +113,9 @@ type describeBlueGreenResult struct {
 }
 
 func (s *Simulator) describeBlueGreen(c call) (any, error) {
-	filters := map[string][]string{}
-	for i := 1; c.form.Has(fmt.Sprintf("Filters.Filter.%d.Name", i)); i++ {
-		prefix := fmt.Sprintf("Filters.Filter.%d.", i)
-		filters[c.get(prefix+"Name")] = plainList(c.form, prefix+"Values.Value")
+	filters, err := rdsFilters(c.form, "blue-green-deployment-identifier", "blue-green-deployment-name", "source", "target")
+	if err != nil {
+		return nil, err
 	}
 	id := c.get("BlueGreenDeploymentIdentifier")
 	var all []blueGreenXML

@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,12 +35,30 @@ const (
 	ReadLag FaultKind = "read-lag"
 	// ForceStatus puts Instance, which may name a cluster, into the status Code, for the time For or, if that is zero, until the next ForceStatus.
 	ForceStatus FaultKind = "force-status"
+	// FailStart lets the next Count reboots of Instance, which may name a cluster, or of any, end in incompatible-parameters:
+	// as if the server refused its new settings. The server behind it is not touched.
+	FailStart FaultKind = "fail-start"
+	// SlowStates lets every state that begins from now on last Factor times as long as the timings say.
+	SlowStates FaultKind = "slow-states"
+	// FailRotation lets the next Count rotations of master users' secrets end as impaired.
+	FailRotation FaultKind = "fail-rotation"
+	// Hold withholds the answer to the next Count calls that have taken effect, until Release or the caller goes away. With
+	// Code "before" they do not even take effect until Release, and never do if the caller goes away.
+	Hold FaultKind = "hold"
+	// MetadataRefuseToken answers 403 to the next Count requests for a metadata token.
+	MetadataRefuseToken FaultKind = "metadata-refuse-token"
+	// MetadataUnreachable cuts the connection of the next Count metadata requests.
+	MetadataUnreachable FaultKind = "metadata-unreachable"
+	// MetadataSlow answers the next Count metadata requests only after the time For.
+	MetadataSlow FaultKind = "metadata-slow"
 )
 
 var faultKinds = []FaultKind{Throttle, FailCall, LoseAnswer, RefuseReboot, RebootAsFailover, RebootForgotten, StaleReads,
-	LateApplying, BackingUp, ReadLag, ForceStatus}
+	LateApplying, BackingUp, ReadLag, ForceStatus, FailStart, SlowStates, FailRotation, Hold,
+	MetadataRefuseToken, MetadataUnreachable, MetadataSlow}
 
-// Fault is one thing that shall go wrong. Count defaults to 1.
+// Fault is one thing that shall go wrong. Which fields a kind reads is said at the kind. Count defaults to 1; the name that
+// metadata requests and rotations have as an Action is "metadata" and "RotateSecret".
 type Fault struct {
 	Kind  FaultKind
 	Count int
@@ -52,6 +71,7 @@ type Fault struct {
 	Message  string
 	Status   int
 	For      time.Duration
+	Factor   float64
 }
 
 // Inject lets f happen from now on. Faults on calls are used up in the order in which they were injected.
@@ -69,6 +89,8 @@ func (s *Simulator) Inject(f Fault) {
 		s.forceStatus(f.Instance, f.Code, f.For)
 	case ReadLag:
 		s.lag = f.For
+	case SlowStates:
+		s.slowness.Store(int64(f.Factor * 1000))
 	default:
 		s.faults = append(s.faults, &f)
 	}
@@ -83,7 +105,7 @@ func (s *Simulator) forceStatus(id, status string, d time.Duration) {
 	in.status, in.forced = status, status
 	s.options.Logf("instance %s is %s", in.config.ID, status)
 	if d > 0 {
-		s.later(d, func() {
+		s.laterExactly(d, func() {
 			if in.status == status {
 				in.status = statusAvailable
 				s.options.Logf("instance %s is %s", in.config.ID, in.status)
@@ -92,10 +114,13 @@ func (s *Simulator) forceStatus(id, status string, d time.Duration) {
 	}
 }
 
+// codeThrottling is what throttling is called in RDS; the other services have words of their own.
+const codeThrottling = "Throttling"
+
 // failBefore gives the error that replaces the call, if a fault wants one.
 func (s *Simulator) failBefore(action string) error {
 	if s.take(action, Throttle) != nil {
-		return refuse("Throttling", "Rate exceeded")
+		return refuse(codeThrottling, "Rate exceeded")
 	}
 	if f := s.take(action, FailCall); f != nil {
 		e := refuse(f.Code, "%s", f.Message)
@@ -163,8 +188,20 @@ func (s *Simulator) readable() *world {
 
 // take uses up one count of the first fault of that kind that fits the action.
 func (s *Simulator) take(action string, kind FaultKind) *Fault {
+	return s.takeIf(action, kind, func(*Fault) bool { return true })
+}
+
+// failsStart uses up a FailStart fault for a restart of the instance or cluster.
+func (s *Simulator) failsStart(action, id string) error {
+	if s.takeIf(action, FailStart, func(f *Fault) bool { return f.Instance == "" || strings.EqualFold(f.Instance, id) }) != nil {
+		return errors.New("the server shall not start")
+	}
+	return nil
+}
+
+func (s *Simulator) takeIf(action string, kind FaultKind, wanted func(*Fault) bool) *Fault {
 	for i, f := range s.faults {
-		if f.Kind != kind || f.Action != "" && f.Action != action {
+		if f.Kind != kind || f.Action != "" && f.Action != action || !wanted(f) {
 			continue
 		}
 		if f.Percent > 0 {

@@ -23,6 +23,7 @@ type MetadataConfig struct {
 	VPC              string // default: that of an instance without one
 	Subnet           string
 	SecurityGroup    string
+	UserData         string // default: none, which is 404
 }
 
 func (c *MetadataConfig) setDefaults(region string) {
@@ -45,7 +46,8 @@ func (c *MetadataConfig) setDefaults(region string) {
 
 // metadata is the instance metadata service, version 2 only: without a token there is no answer.
 type metadata struct {
-	pages map[string]string
+	simulator *Simulator // for faults
+	pages     map[string]string
 
 	mu     sync.Mutex
 	tokens map[string]time.Time // until when they are good
@@ -63,7 +65,7 @@ func (s *Simulator) Metadata(config MetadataConfig) http.Handler {
 		panic(fmt.Sprintf("awssim: instance identity document: %v", err)) // strings only: cannot happen
 	}
 	network := "/latest/meta-data/network/interfaces/macs/" + config.MAC + "/"
-	return &metadata{tokens: map[string]time.Time{}, pages: map[string]string{
+	m := &metadata{simulator: s, tokens: map[string]time.Time{}, pages: map[string]string{
 		"/latest/meta-data/instance-id":                 config.InstanceID,
 		"/latest/meta-data/instance-type":               config.InstanceType,
 		"/latest/meta-data/ami-id":                      config.ImageID,
@@ -78,6 +80,10 @@ func (s *Simulator) Metadata(config MetadataConfig) http.Handler {
 		network + "local-ipv4s":                         config.PrivateIP,
 		"/latest/dynamic/instance-identity/document":    string(text),
 	}}
+	if config.UserData != "" {
+		m.pages["/latest/user-data"] = config.UserData
+	}
+	return m
 }
 
 const (
@@ -87,10 +93,20 @@ const (
 )
 
 func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	isToken := r.URL.Path == "/latest/api/token" && r.Method == http.MethodPut
+	trouble := m.trouble(isToken)
+	if trouble.unreachable {
+		panic(http.ErrAbortHandler) // cuts the connection without an answer
+	}
+	if trouble.late > 0 && !m.simulator.waitFor(r.Context(), trouble.late) {
+		return
+	}
 	switch {
+	case trouble.refused:
+		http.Error(w, "Forbidden", http.StatusForbidden)
 	case r.Header.Get("X-Forwarded-For") != "": // a proxy asks, not the machine
 		http.Error(w, "Forbidden", http.StatusForbidden)
-	case r.URL.Path == "/latest/api/token" && r.Method == http.MethodPut:
+	case isToken:
 		m.giveToken(w, r)
 	case r.Method != http.MethodGet:
 		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
@@ -99,6 +115,25 @@ func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		m.givePage(w, r)
 	}
+}
+
+// metadataTrouble is what faults do to one metadata request.
+type metadataTrouble struct {
+	unreachable, refused bool
+	late                 time.Duration
+}
+
+func (m *metadata) trouble(isToken bool) (t metadataTrouble) {
+	const action = "metadata"
+	s := m.simulator
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.unreachable = s.take(action, MetadataUnreachable) != nil
+	if slow := s.take(action, MetadataSlow); slow != nil {
+		t.late = slow.For
+	}
+	t.refused = isToken && s.take(action, MetadataRefuseToken) != nil
+	return t
 }
 
 func (m *metadata) givePage(w http.ResponseWriter, r *http.Request) {

@@ -95,36 +95,7 @@ func (s *Simulator) applyChange(g *group, changed map[string]setValue) {
 }
 
 func (s *Simulator) takeValues(in *instance, family string, immediate map[string]string, needsReboot bool) {
-	after := in.applyStatus
-	if needsReboot {
-		after = applyPendingReboot
-	}
-	if after == applyApplying { // an earlier change is still being applied; its own step ends it
-		after = in.applyAfter
-		if needsReboot {
-			after = applyPendingReboot
-		}
-	}
-	in.applyStatus, in.applyAfter = applyApplying, after
 	maps.Copy(in.inForce, immediate)
-	settings := serverSettings(family, in.inForce)
-	reloader, canReload := in.config.Server.(Reloader)
-	s.wg.Go(func() {
-		if !s.wait(s.options.Timings.Applying) {
-			return
-		}
-		var err error
-		if canReload && len(immediate) > 0 {
-			err = reloader.Reload(s.ctx, settings)
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if in.applyStatus == applyApplying {
-			in.applyStatus = in.applyAfter
-		}
-		if err != nil {
-			in.applyStatus = applyFailed
-		}
-		s.options.Logf("instance %s: group %s is %s", in.config.ID, in.group, in.applyStatus)
-	})
+	s.settle(settling{what: "instance " + in.config.ID, group: in.group, states: []*applyState{&in.apply}, needsReboot: needsReboot,
+		server: in.config.Server, reload: len(immediate) > 0, settings: serverSettings(family, in.inForce)})
 }

@@ -1,7 +1,6 @@
 package awssim
 
 import (
-	"net/http"
 	"net/url"
 	"strings"
 )
@@ -46,6 +45,7 @@ var rdsActions = map[string]apiAction{
 	"CopyDBClusterParameterGroup":      {run: ofKind(clusterGroups, (*Simulator).copyGroup), writes: true},
 	"ModifyDBClusterParameterGroup":    {run: ofKind(clusterGroups, (*Simulator).modifyGroup), writes: true},
 	"DeleteDBClusterParameterGroup":    {run: ofKind(clusterGroups, (*Simulator).deleteGroup), writes: true},
+	"FailoverDBCluster":                {run: (*Simulator).failoverCluster, writes: true},
 	"DescribeEvents":                   {run: (*Simulator).describeEvents},
 	"DescribeBlueGreenDeployments":     {run: (*Simulator).describeBlueGreen},
 	"AddTagsToResource":                {run: (*Simulator).addTags, writes: true},
@@ -57,19 +57,15 @@ func ofKind(kind groupKind, run func(*Simulator, groupKind, call) (any, error)) 
 	return func(s *Simulator, c call) (any, error) { return run(s, kind, c) }
 }
 
-func (s *Simulator) serveRDS(w http.ResponseWriter, form url.Values, id string) {
+func (s *Simulator) serveRDS(r request, form url.Values) {
 	name := form.Get("Action")
-	result, err := s.runRDS(name, form)
+	result, err := s.perform(r.ctx, "rds", name, formParameters(form), func() (any, error) { return s.tryRDS(name, form) })
 	if err == nil {
-		err = writeRDSResult(w, name, id, result)
+		err = writeRDSResult(r.w, name, r.id, result)
 	}
 	if err != nil {
-		writeRDSError(w, id, asAPIError(err))
+		writeRDSError(r.w, r.id, asAPIError(err))
 	}
-}
-
-func (s *Simulator) runRDS(name string, form url.Values) (any, error) {
-	return s.perform("rds", name, formParameters(form), func() (any, error) { return s.tryRDS(name, form) })
 }
 
 func (s *Simulator) tryRDS(name string, form url.Values) (any, error) {

@@ -2,7 +2,9 @@ package awssim
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -44,15 +46,45 @@ func (s *Simulator) RotateSecret(name, text string) error {
 	if x == nil {
 		return fmt.Errorf("awssim: no secret %q", name)
 	}
+	s.beginRotation(x, text)
+	return nil
+}
+
+// beginRotation gives the number of the version that there will be.
+func (s *Simulator) beginRotation(x *secret, text string) (version int) {
+	version = x.version + 1
 	owner := s.ownerOf(x.arn)
 	if owner == nil {
 		x.put(text)
-		return nil
+		return version
 	}
 	*owner.status = secretRotating
 	s.options.Logf("%s: its secret is %s", owner.what, secretRotating)
 	s.wg.Go(func() { s.rotate(x, text, *owner) })
-	return nil
+	return version
+}
+
+// rotateByAPI gives the secret a random new password; in the form of RDS everything else in it stays.
+func (s *Simulator) rotateByAPI(x *secret) (any, error) {
+	if owner := s.ownerOf(x.arn); owner != nil && orActive(*owner.status) == secretRotating {
+		return nil, refuse("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
+	}
+	version := s.beginRotation(x, withPassword(x.text, rand.Text()))
+	return map[string]any{"ARN": x.arn, "Name": x.name, "VersionId": versionID(version)}, nil
+}
+
+// withPassword puts a new password into a secret's text.
+func withPassword(text, password string) string {
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(text), &fields); err != nil || fields["password"] == nil {
+		return password
+	}
+	fields["password"] = password
+	out, err := json.Marshal(fields)
+	if err != nil {
+		panic(fmt.Sprintf("awssim: %v", err)) // it was JSON a moment ago
+	}
+	return string(out)
 }
 
 func (s *Simulator) ownerOf(arn string) *masterSecret {
@@ -70,11 +102,16 @@ func (s *Simulator) ownerOf(arn string) *masterSecret {
 }
 
 func (s *Simulator) rotate(x *secret, text string, owner masterSecret) {
-	if !s.wait(s.options.Timings.Rotating) {
+	if !s.lasts(s.options.Timings.Rotating) {
 		return
 	}
+	s.mu.Lock()
+	broken := s.take("RotateSecret", FailRotation) != nil
+	s.mu.Unlock()
 	var failed error
-	if setter, can := owner.server.(PasswordSetter); can {
+	if broken {
+		failed = errors.New("the rotation shall fail")
+	} else if setter, can := owner.server.(PasswordSetter); can {
 		failed = setter.SetPassword(s.ctx, owner.user, passwordIn(text))
 	}
 	s.mu.Lock()

@@ -3,6 +3,7 @@ package awssim_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,4 +63,41 @@ func TestOtherSecretsRotateAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "two", *out.SecretString)
 	require.Error(t, w.simulator.RotateSecret("other", "x"))
+}
+
+func TestRotationByAPI(t *testing.T) {
+	w := newFixture(t)
+	server := &lockedServer{passwords: make(chan string, 1), answers: make(chan error, 1)}
+	arn := w.simulator.PutSecret("rds!db-1", `{"username":"boss","password":"old"}`)
+	w.simulator.AddInstance(awssim.InstanceConfig{ID: "shop", EngineVersion: "15.12", MasterUser: "boss", MasterSecretARN: arn, Server: server})
+	status := func() string { return *w.instance(t).MasterUserSecret.SecretStatus }
+	rotate := func() (*secretsmanager.RotateSecretOutput, error) {
+		return w.secrets.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn})
+	}
+	rotated, err := rotate()
+	require.NoError(t, err)
+	_, err = rotate()
+	requireCode(t, err, "InvalidRequestException")
+	password := strings.TrimPrefix(<-server.passwords, "boss/")
+	require.NotEqual(t, "old", password)
+	server.answers <- nil
+	require.Eventually(t, func() bool { return status() == "active" }, 5*time.Second, 2*time.Millisecond)
+	value, err := w.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"username":"boss","password":"`+password+`"}`, *value.SecretString)
+	require.Equal(t, *rotated.VersionId, *value.VersionId)
+	described, err := w.secrets.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
+	require.NoError(t, err)
+	require.Equal(t, "rds", *described.OwningService)
+	require.NotNil(t, described.LastRotatedDate)
+	require.Equal(t, []string{"AWSCURRENT"}, described.VersionIdsToStages[*value.VersionId])
+
+	w.simulator.Inject(awssim.Fault{Kind: awssim.FailRotation})
+	_, err = rotate()
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return status() == "impaired" }, 5*time.Second, 2*time.Millisecond)
+	require.Empty(t, server.passwords)
+	for _, call := range w.simulator.Log() {
+		require.NotContains(t, call.String(), password)
+	}
 }

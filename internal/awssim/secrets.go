@@ -5,7 +5,6 @@ import (
 	"encoding/base32"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 )
@@ -51,24 +50,7 @@ func versionID(version int) string { return fmt.Sprintf("00000000-0000-4000-9000
 // epoch is how JSON 1.1 writes a time.
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// serveSecrets answers one operation of Secrets Manager.
-func (s *Simulator) serveSecrets(w http.ResponseWriter, operation string, body []byte, _ string) {
-	answer, err := s.runSecrets(operation, body)
-	if err != nil {
-		writeJSONError(w, asAPIError(err))
-		return
-	}
-	writeJSON(w, http.StatusOK, answer)
-}
-
-func (s *Simulator) runSecrets(operation string, body []byte) (any, error) {
-	return s.perform("secretsmanager", operation, jsonParameters(body), func() (any, error) { return s.trySecrets(operation, body) })
-}
-
 func (s *Simulator) trySecrets(operation string, body []byte) (any, error) {
-	if err := s.failBefore(operation); err != nil {
-		return nil, err
-	}
 	var input struct{ SecretId, VersionStage string }
 	if err := json.Unmarshal(body, &input); err != nil || input.SecretId == "" {
 		return nil, refuse("InvalidParameterException", "SecretId is missing")
@@ -81,10 +63,24 @@ func (s *Simulator) trySecrets(operation string, body []byte) (any, error) {
 	case "GetSecretValue":
 		return x.value(input.VersionStage)
 	case "DescribeSecret":
-		return map[string]any{"ARN": x.arn, "Name": x.name, "CreatedDate": epoch(x.created), "LastChangedDate": epoch(x.changed),
-			"VersionIdsToStages": x.stages()}, nil
+		return s.describeSecret(x), nil
+	case "RotateSecret":
+		return s.rotateByAPI(x)
 	}
 	return nil, refuse("UnknownOperationException", "no operation %s", operation)
+}
+
+// describeSecret says nothing of the text.
+func (s *Simulator) describeSecret(x *secret) map[string]any {
+	out := map[string]any{"ARN": x.arn, "Name": x.name, "CreatedDate": epoch(x.created), "LastChangedDate": epoch(x.changed),
+		"RotationEnabled": false, "VersionIdsToStages": x.stages()}
+	if s.ownerOf(x.arn) != nil {
+		out["OwningService"], out["RotationEnabled"] = "rds", true
+	}
+	if x.version > 1 {
+		out["LastRotatedDate"] = epoch(x.changed)
+	}
+	return out
 }
 
 const (

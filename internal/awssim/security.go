@@ -80,6 +80,7 @@ func (s *Simulator) addSecurityGroup(config SecurityGroupConfig) {
 	if config.VPC == "" {
 		config.VPC = defaultVPC
 	}
+	s.needNetwork(config.VPC)
 	g := &securityGroup{config: config}
 	for _, r := range config.Ingress {
 		r.ID = s.ruleID()
@@ -151,11 +152,9 @@ func (s *Simulator) authorizeIngress(c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	tags := map[string]string{}
-	for i := 1; c.form.Has(fmt.Sprintf("TagSpecification.%d.ResourceType", i)); i++ {
-		for _, tag := range formList(c.form, fmt.Sprintf("TagSpecification.%d.Tag", i), "Key", "Value") {
-			tags[tag["Key"]] = tag["Value"]
-		}
+	tags, err := tagSpecifications(c, "security-group-rule")
+	if err != nil {
+		return nil, err
 	}
 	for i, r := range rules {
 		if slices.ContainsFunc(g.rules, r.sameTraffic) {
@@ -170,7 +169,7 @@ func (s *Simulator) authorizeIngress(c call) (any, error) {
 	}
 	out := authorizeResult{Return: true}
 	for _, r := range rules {
-		r.ID, r.Tags = s.ruleID(), maps.Clone(tags)
+		r.ID, r.Tags = s.ruleID(), maps.Clone(tags["security-group-rule"])
 		g.rules = append(g.rules, r)
 		out.Rules = append(out.Rules, s.ruleXML(g, r))
 		s.options.Logf("security group %s: rule %s (%s) is added", g.config.ID, r.ID, r)

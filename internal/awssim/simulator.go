@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,11 +32,16 @@ type Timings struct {
 	BeforeReboot time.Duration // RebootDBInstance was accepted, but the instance still is available
 	Rebooting    time.Duration // at least; the real restart may take longer
 	Rotating     time.Duration // a master user's secret is rotating
+	FailingOver  time.Duration // after FailoverDBCluster or FailOver
+	Starting     time.Duration // an EC2 instance is pending
+	Checking     time.Duration // it runs, but its status checks are not passed yet
+	Terminating  time.Duration // it is shutting down
 }
 
 // DefaultTimings are fit for tests: short, but long enough for a poll of some milliseconds to see every state.
 var DefaultTimings = Timings{Modifying: 40 * time.Millisecond, Applying: 30 * time.Millisecond,
-	BeforeReboot: 30 * time.Millisecond, Rebooting: 40 * time.Millisecond, Rotating: 40 * time.Millisecond}
+	BeforeReboot: 30 * time.Millisecond, Rebooting: 40 * time.Millisecond, Rotating: 40 * time.Millisecond, FailingOver: 40 * time.Millisecond,
+	Starting: 30 * time.Millisecond, Checking: 30 * time.Millisecond, Terminating: 30 * time.Millisecond}
 
 // Options of a Simulator; the zero value is good.
 type Options struct {
@@ -45,6 +51,9 @@ type Options struct {
 	Logf    func(format string, args ...any) // told of state changes; nil: silent
 	// OnIngress is told all inbound rules of a security group after each change of them, before the caller gets its answer.
 	OnIngress func(groupID string, rules []Rule)
+	// OnCall is told each call after it took effect and before the caller gets its answer, without locks, in the order of
+	// effects only if calls do not overlap. While it has not returned, the answer waits.
+	OnCall func(Call)
 }
 
 // Simulator is the http.Handler. Safe for concurrent use. Close it.
@@ -62,10 +71,17 @@ type Simulator struct {
 	reads   int    // how many reads still see it
 	faults  []*Fault
 	secrets map[string]*secret
+	ssm     map[string]*ssmParameter
+	images  map[string]string // architecture by AMI
 	calls   map[string]int
 	log     []Call
 	serial  int
 	luck    *rand.Rand // for faults with a Percent
+
+	slowness atomic.Int64 // see SlowStates, in thousandths; 0: as the timings say; not guarded by mu
+
+	held    []*heldCall
+	arrived chan struct{} // closed and replaced when a call begins to be held
 
 	lag       time.Duration // see ReadLag
 	snapshots []snapshot    // oldest first
@@ -83,11 +99,13 @@ type world struct {
 	// clusterGroups are the DB cluster parameter groups.
 	clusterGroups map[string]*group
 	security      map[string]*securityGroup
+	networks      map[string]*network
+	machines      map[string]*machine
 }
 
 func newWorld() *world {
 	return &world{instances: map[string]*instance{}, groups: map[string]*group{},
-		clusters: map[string]*cluster{}, clusterGroups: map[string]*group{}, security: map[string]*securityGroup{}}
+		clusters: map[string]*cluster{}, clusterGroups: map[string]*group{}, security: map[string]*securityGroup{}, networks: map[string]*network{}, machines: map[string]*machine{}}
 }
 
 func (w *world) clone() *world {
@@ -107,6 +125,12 @@ func (w *world) clone() *world {
 	for id, g := range w.security {
 		out.security[id] = g.clone()
 	}
+	for id, n := range w.networks {
+		out.networks[id] = n.clone()
+	}
+	for id, m := range w.machines {
+		out.machines[id] = m.clone()
+	}
 	return out
 }
 
@@ -115,8 +139,11 @@ func New(options Options) *Simulator {
 	options.setDefaults()
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Simulator{options: options, ctx: ctx, stop: stop, secrets: map[string]*secret{}, calls: map[string]int{},
-		world: newWorld(), luck: rand.New(rand.NewPCG(1, 2))}
+		world: newWorld(), luck: rand.New(rand.NewPCG(1, 2)), ssm: map[string]*ssmParameter{}, images: map[string]string{},
+		arrived: make(chan struct{})}
 	s.routes = s.newRoutes()
+	s.addPublicImages()
+	s.needNetwork(defaultVPC)
 	for _, family := range families() {
 		name := defaultPrefix + family
 		s.world.groups[name] = &group{name: name, family: family, description: "Default parameter group for " + family}
@@ -140,7 +167,8 @@ func (o *Options) setDefaults() {
 	for _, pair := range []struct{ have, fallback *time.Duration }{
 		{&t.Modifying, &DefaultTimings.Modifying}, {&t.Applying, &DefaultTimings.Applying},
 		{&t.BeforeReboot, &DefaultTimings.BeforeReboot}, {&t.Rebooting, &DefaultTimings.Rebooting},
-		{&t.Rotating, &DefaultTimings.Rotating},
+		{&t.Rotating, &DefaultTimings.Rotating}, {&t.FailingOver, &DefaultTimings.FailingOver},
+		{&t.Starting, &DefaultTimings.Starting}, {&t.Checking, &DefaultTimings.Checking}, {&t.Terminating, &DefaultTimings.Terminating},
 	} {
 		if *pair.have == 0 {
 			*pair.have = *pair.fallback
@@ -148,7 +176,7 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Close ends transitions under way and waits for them. Requests after it are still answered, but nothing moves any more.
+// Close ends transitions under way and waits for them; held calls get an answer. Requests after it are still answered, but nothing moves any more.
 func (s *Simulator) Close() {
 	s.stop()
 	s.wg.Wait()
@@ -161,8 +189,21 @@ func (s *Simulator) Calls(action string) int {
 	return s.calls[action]
 }
 
-// later runs step with the lock held, once d has passed. The caller holds the lock or is a step itself.
-func (s *Simulator) later(d time.Duration, step func()) {
+// later runs step with the lock held, once a state that lasts d is over. The caller holds the lock or is a step itself.
+func (s *Simulator) later(d time.Duration, step func()) { s.laterExactly(s.lasting(d), step) }
+
+// lasting is how long a state of length d lasts under a SlowStates fault.
+func (s *Simulator) lasting(d time.Duration) time.Duration {
+	if slowness := s.slowness.Load(); slowness != 0 {
+		return time.Duration(float64(d) * float64(slowness) / 1000)
+	}
+	return d
+}
+
+// lasts waits until a state of length d is over; false: the simulator is closed.
+func (s *Simulator) lasts(d time.Duration) bool { return s.wait(s.lasting(d)) }
+
+func (s *Simulator) laterExactly(d time.Duration, step func()) {
 	s.wg.Go(func() {
 		if !s.wait(d) {
 			return
@@ -173,15 +214,19 @@ func (s *Simulator) later(d time.Duration, step func()) {
 	})
 }
 
-func (s *Simulator) wait(d time.Duration) bool {
+func (s *Simulator) wait(d time.Duration) bool { return s.waitFor(context.Background(), d) }
+
+// waitFor gives false if ctx ended or the simulator was closed before d had passed.
+func (s *Simulator) waitFor(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
+	case <-ctx.Done():
 	case <-s.ctx.Done():
-		return false
 	}
+	return false
 }
 
 func (s *Simulator) arn(service, kind, name string) string {

@@ -2,7 +2,6 @@ package awssim
 
 import (
 	"slices"
-	"strconv"
 )
 
 // modifiableStatuses are those in which RDS takes ModifyDBInstance and RebootDBInstance.
@@ -21,7 +20,7 @@ func (s *Simulator) modifyInstance(c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	pending, changes, err := mergePending(in.pending, c)
+	pending, changes, err := in.pending.merge(c, "DBInstanceClass", "EngineVersion", "StorageType", "CACertificateIdentifier")
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +28,7 @@ func (s *Simulator) modifyInstance(c call) (any, error) {
 		return nil, refuse("InvalidParameterCombination", "No modifications were requested")
 	}
 	in.pending = pending
-	flush := c.isTrue("ApplyImmediately") && in.pending != (pendingXML{})
+	flush := c.isTrue("ApplyImmediately") && !in.pending.isEmpty()
 	if attach != nil || flush {
 		s.startModify(in, attach, flush)
 	}
@@ -55,59 +54,27 @@ func (s *Simulator) checkAttach(in *instance, c call) (*group, error) {
 	return g, nil
 }
 
-// mergePending adds the request's other modifications to those that wait already.
-func mergePending(pending pendingXML, c call) (merged pendingXML, changes bool, err error) {
-	for name, field := range map[string]*int{"AllocatedStorage": &pending.AllocatedStorage, "BackupRetentionPeriod": &pending.BackupRetentionPeriod} {
-		text := c.get(name)
-		if text == "" {
-			continue
-		}
-		if *field, err = strconv.Atoi(text); err != nil {
-			return pending, false, refuse("InvalidParameterValue", "Invalid value %s for %s", text, name)
-		}
-		changes = true
-	}
-	if class := c.get("DBInstanceClass"); class != "" {
-		pending.DBInstanceClass, changes = class, true
-	}
-	return pending, changes, nil
-}
-
 // startModify goes to modifying, and from there to available. The group's name changes at once, whatever ApplyImmediately
 // says; its values, dynamic ones too, wait for a reboot.
 func (s *Simulator) startModify(in *instance, attach *group, flush bool) {
 	if attach != nil {
 		in.group = attach.name
 		s.freeze(LateApplying)
-		in.applyStatus, in.applyAfter = applyApplying, applyPendingReboot
+		in.apply.begin(true)
 		s.event(sourceInstance, in.config.ID, "configuration change", "Updated to use DBParameterGroup "+attach.name)
 	}
 	in.status = statusModifying
-	s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.applyStatus)
+	s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.apply.now)
 	s.later(s.options.Timings.Modifying, func() {
 		if flush {
 			in.flushPending()
 		}
 		in.status = statusAvailable
-		if in.applyStatus == applyApplying && attach != nil {
-			in.applyStatus = applyPendingReboot
+		if attach != nil {
+			in.apply.end()
 		}
-		s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.applyStatus)
+		s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.apply.now)
 	})
-}
-
-func (in *instance) flushPending() {
-	p := in.pending
-	if p.AllocatedStorage != 0 {
-		in.allocated = p.AllocatedStorage
-	}
-	if p.BackupRetentionPeriod != 0 {
-		in.retention = p.BackupRetentionPeriod
-	}
-	if p.DBInstanceClass != "" {
-		in.class = p.DBInstanceClass
-	}
-	in.pending = pendingXML{}
 }
 
 func cannotReboot() *apiError {
@@ -155,13 +122,13 @@ func (s *Simulator) restart(in *instance, failover bool) {
 		clusterValues = s.valuesOf(part.cluster)
 		settings, server = part.cluster.settings(clusterValues, values), part.server()
 	}
+	failed := s.failsStart("RebootDBInstance", in.config.ID)
 	s.mu.Unlock()
 
-	var failed error
-	if server != nil {
+	if failed == nil && server != nil {
 		failed = server.Restart(s.ctx, settings)
 	}
-	if !s.wait(s.options.Timings.Rebooting) {
+	if !s.lasts(s.options.Timings.Rebooting) {
 		return
 	}
 	s.mu.Lock()
@@ -176,10 +143,10 @@ func (s *Simulator) restart(in *instance, failover bool) {
 	in.status, in.inForce = statusAvailable, values
 	s.event(sourceInstance, in.config.ID, "availability", "DB instance restarted")
 	if !failover {
-		in.applyStatus = applyInSync
+		in.apply.now = applyInSync
 	}
 	if part != nil {
 		part.restarted(clusterValues)
 	}
-	s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.applyStatus)
+	s.options.Logf("instance %s is %s: group %s %s", in.config.ID, in.status, in.group, in.apply.now)
 }

@@ -2,6 +2,7 @@ package awssim
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
@@ -41,16 +42,24 @@ func asAPIError(err error) *apiError {
 // routes finds the service of a request: JSON services by the first word of X-Amz-Target, query services by Version. A
 // further service needs a line in newRoutes and nothing else here.
 type routes struct {
-	targets  map[string]func(w http.ResponseWriter, operation string, body []byte, id string)
-	versions map[string]func(w http.ResponseWriter, form url.Values, id string)
+	targets  map[string]jsonService
+	versions map[string]func(r request, form url.Values)
+}
+
+// request is one HTTP request on its way to an answer.
+type request struct {
+	ctx context.Context // ends when the caller goes away
+	w   http.ResponseWriter
+	id  string
 }
 
 func (s *Simulator) newRoutes() routes {
 	return routes{
-		targets: map[string]func(http.ResponseWriter, string, []byte, string){
-			"secretsmanager": s.serveSecrets,
+		targets: map[string]jsonService{
+			"secretsmanager": {"secretsmanager", s.trySecrets},
+			"AmazonSSM":      {"ssm", s.trySSM},
 		},
-		versions: map[string]func(http.ResponseWriter, url.Values, string){
+		versions: map[string]func(request, url.Values){
 			rdsVersion: s.serveRDS,
 			ec2Version: s.serveEC2,
 		},
@@ -73,10 +82,11 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveControl(w, r, body.Bytes())
 		return
 	}
+	call := request{r.Context(), w, id}
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
 		service, operation, _ := strings.Cut(target, ".")
-		if serve := s.routes.targets[service]; serve != nil {
-			serve(w, operation, body.Bytes(), id)
+		if serve, known := s.routes.targets[service]; known {
+			s.serveJSON(call, serve, operation, body.Bytes())
 			return
 		}
 		writeJSONError(w, refuse("UnknownOperationException", "no service for target %s", target))
@@ -88,7 +98,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if serve := s.routes.versions[form.Get("Version")]; serve != nil {
-		serve(w, form, id)
+		serve(call, form)
 		return
 	}
 	writeRDSError(w, id, refuse("NoSuchVersion", "the requested version (%s) is not valid", form.Get("Version")))
@@ -130,6 +140,34 @@ func writeRDSError(w http.ResponseWriter, id string, e *apiError) {
 	write(w, "text/xml", e.status, fmt.Appendf(nil,
 		`<ErrorResponse xmlns=%q><Error><Type>%s</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>`,
 		rdsNamespace, kind, e.code, escape(e.message), id))
+}
+
+// jsonService is a service that speaks JSON 1.1. try is called with the lock held and must not block.
+type jsonService struct {
+	name string
+	try  func(operation string, body []byte) (any, error)
+}
+
+func (s *Simulator) serveJSON(r request, service jsonService, operation string, body []byte) {
+	answer, err := s.perform(r.ctx, service.name, operation, jsonParameters(body), func() (any, error) {
+		if err := s.failBefore(operation); err != nil {
+			return nil, jsonFault(err)
+		}
+		return service.try(operation, body)
+	})
+	if err != nil {
+		writeJSONError(r.w, asAPIError(err))
+		return
+	}
+	writeJSON(r.w, http.StatusOK, answer)
+}
+
+// jsonFault gives throttling the name that it has in JSON services.
+func jsonFault(err error) error {
+	if e := asAPIError(err); e.code == codeThrottling {
+		return refuse("ThrottlingException", "%s", e.message)
+	}
+	return err
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) {

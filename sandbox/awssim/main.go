@@ -1,10 +1,13 @@
-// Command awssim serves the simulated RDS and Secrets Manager APIs for one instance, whose PostgreSQL server runs
-// somewhere else, usually in another container.
+// Command awssim serves the simulated APIs of RDS, EC2, Secrets Manager and SSM, and instance metadata on a port of its own,
+// for one RDS instance, whose PostgreSQL server runs somewhere else, usually in another container.
 //
 // A reboot of the instance restarts that server. Nothing can start a process in another container, so the two share a
 // directory (--control-dir): this program writes the settings and a token there, and server-loop.sh, which runs the server,
 // restarts it when the token changes. postgresql.conf must include the settings; include-settings.sh sees to that when the
 // official image makes its data directory.
+//
+// A rotation of the master user's secret sets the new password on that server. Faults are switched on, and calls held and
+// listed, below /_control/ of the same address.
 //
 // What it knows (parameter groups, tags, what is attached) lives in memory: started again, it begins anew.
 package main
@@ -45,6 +48,8 @@ func main() {
 // options are what the flags say.
 type options struct {
 	listen     string
+	metadata   awssim.MetadataConfig
+	metaListen string
 	region     string
 	control    string
 	state      time.Duration
@@ -60,6 +65,8 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("awssim", flag.ContinueOnError)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:4566", "`address` to serve the APIs on")
+	flags.StringVar(&o.metaListen, "metadata-listen", "", "`address` to serve instance metadata (IMDSv2) on, for AWS_EC2_METADATA_SERVICE_ENDPOINT;\ndefault: it is not served")
+	flags.StringVar(&o.metadata.PrivateIP, "metadata-private-ip", "127.0.0.1", "private `address` that the metadata shows: that of the worker")
 	flags.StringVar(&o.region, "region", "us-east-1", "AWS region in ARNs")
 	flags.StringVar(&o.control, "control-dir", "/control", "`directory` shared with server-loop.sh, which runs the PostgreSQL server: a reboot\n"+
 		"writes settings.conf and then a new token to the file restart; the loop restarts the\nserver and, if it does not start, writes that token to the file failed")
@@ -134,15 +141,42 @@ func run(ctx context.Context, o options) error {
 	}
 	o.instance.Server = server
 	simulator.AddInstance(o.instance)
-	return serve(ctx, o.listen, simulator)
+	sites := []site{{"the APIs of RDS, EC2, Secrets Manager and SSM are", o.listen, simulator}}
+	if o.metaListen != "" {
+		sites = append(sites, site{"instance metadata is", o.metaListen, simulator.Metadata(o.metadata)})
+	}
+	return serveAll(ctx, sites)
+}
+
+// site is one address and what answers there.
+type site struct {
+	what    string
+	address string
+	handler http.Handler
+}
+
+// serveAll answers until ctx ends, or one of the sites cannot go on, which ends the others.
+func serveAll(ctx context.Context, sites []site) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, len(sites))
+	for _, x := range sites {
+		go func() { ended <- serve(ctx, x) }()
+	}
+	var all error
+	for range sites {
+		all = errors.Join(all, <-ended)
+		cancel()
+	}
+	return all
 }
 
 // serve answers until ctx ends.
-func serve(ctx context.Context, address string, handler http.Handler) error {
-	web := &http.Server{Addr: address, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+func serve(ctx context.Context, x site) error {
+	web := &http.Server{Addr: x.address, Handler: x.handler, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- web.ListenAndServe() }()
-	log.Printf("the APIs of RDS and Secrets Manager are on http://%s", address)
+	log.Printf("%s on http://%s", x.what, x.address)
 	select {
 	case err := <-ended:
 		return err

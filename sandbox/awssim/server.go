@@ -33,7 +33,7 @@ const (
 	lookInterval   = 200 * time.Millisecond
 )
 
-// server is the PostgreSQL server behind the instance. It implements awssim.Server and awssim.Reloader.
+// server is the PostgreSQL server behind the instance. It implements awssim.Server, awssim.Reloader and awssim.PasswordSetter.
 type server struct {
 	endpoint pgkit.Endpoint
 	control  string
@@ -107,6 +107,25 @@ func (s *server) Reload(ctx context.Context, parameters map[string]string) error
 		_, err := conn.Exec(ctx, "SELECT pg_reload_conf()")
 		return err
 	})
+}
+
+// SetPassword gives a user a new password, without a trace of it in the server's log or in errors.
+func (s *server) SetPassword(ctx context.Context, user, password string) error {
+	err := s.connected(ctx, func(conn *pgx.Conn) error {
+		if _, err := conn.Exec(ctx, "SET log_statement = none; SET log_min_duration_statement = -1; SET log_min_error_statement = panic"); err != nil {
+			return err
+		}
+		var statement string
+		if err := conn.QueryRow(ctx, "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", user, password).Scan(&statement); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, statement)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("set the password of %s: %w", user, err)
+	}
+	return nil
 }
 
 func (x state) check(token string, parameters map[string]string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"timeferry/internal/awssim"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/testkit/pgtest"
 )
@@ -45,17 +47,67 @@ func TestRestartOfARealServer(t *testing.T) {
 	require.Equal(t, "4MB", s.show(t, "work_mem"), "what is no longer set goes back")
 }
 
+func TestRotationReachesTheServer(t *testing.T) {
+	source := pgtest.Source(t)
+	source.Exec(t, "CREATE ROLE awssim_rotated LOGIN PASSWORD 'before'")
+	t.Cleanup(func() { source.Exec(t, "DROP ROLE awssim_rotated") })
+	s := &server{endpoint: source.Endpoint}
+	stored := func() (text string) {
+		require.NoError(t, source.Conn(t).QueryRow(t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = 'awssim_rotated'").Scan(&text))
+		return text
+	}
+	before := stored()
+	require.NoError(t, s.SetPassword(t.Context(), "awssim_rotated", `it's "new"`))
+	require.NotEqual(t, before, stored())
+	err := s.SetPassword(t.Context(), "awssim_nobody", "hidden")
+	require.ErrorContains(t, err, "awssim_nobody")
+	require.NotContains(t, err.Error(), "hidden")
+}
+
+func TestMetadataHasAnAddressOfItsOwn(t *testing.T) {
+	simulator := awssim.New(awssim.Options{})
+	t.Cleanup(simulator.Close)
+	ctx, stop := context.WithCancel(t.Context())
+	api, metadata := freeAddress(t), freeAddress(t)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serveAll(ctx, []site{{"api", api, simulator}, {"metadata", metadata, simulator.Metadata(awssim.MetadataConfig{})}})
+	}()
+	status := func(address, path string) (code int) {
+		response, err := http.Get("http://" + address + path)
+		if err != nil {
+			return 0
+		}
+		require.NoError(t, response.Body.Close())
+		return response.StatusCode
+	}
+	require.Eventually(t, func() bool { return status(metadata, "/latest/meta-data/local-ipv4") == http.StatusUnauthorized }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return status(api, "/_control/calls") == http.StatusOK }, 10*time.Second, 10*time.Millisecond)
+	stop()
+	require.NoError(t, <-ended)
+	require.Error(t, serveAll(t.Context(), []site{{"api", api, simulator}, {"nothing", "256.0.0.1:1", simulator}}), "one that cannot start ends all")
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
 func TestParse(t *testing.T) {
 	t.Setenv("AWSSIM_INSTANCE", "from-environment")
 	t.Setenv("AWSSIM_PORT", "6000")
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte("pw\n"), 0o600))
-	o, err := parse([]string{"--host", "source", "--port", "7000", "--superuser-password-file", file})
+	o, err := parse([]string{"--metadata-listen", "127.0.0.1:1", "--metadata-private-ip", "10.0.0.9", "--host", "source", "--port", "7000", "--superuser-password-file", file})
 	require.NoError(t, err)
 	require.Equal(t, "from-environment", o.instance.ID)
 	require.Equal(t, 7000, o.server.Port, "a flag wins, and the server is where the endpoint says")
 	require.Equal(t, "source", o.server.Host)
 	require.Equal(t, "pw", o.server.Password)
+	require.Equal(t, []string{"127.0.0.1:1", "10.0.0.9"}, []string{o.metaListen, o.metadata.PrivateIP})
 	_, err = parse([]string{"--host", "source", "rest"})
 	require.ErrorContains(t, err, "rest")
 	t.Setenv("AWSSIM_PORT", "many")
