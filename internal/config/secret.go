@@ -1,5 +1,5 @@
 // Package config turns references into what they refer to: passwords from the environment, files and Secrets Manager, and
-// the word rds into the file with AWS's certificates.
+// the word rds into the file with AWS's certificates, which is downloaded once if it is nowhere.
 //
 // In: contract's endpoint and secret references. Out: pgkit.Endpoint, which holds the password or knows how to read it.
 // Invariants: a secret is never part of an error.
@@ -41,14 +41,16 @@ func ResolveLazily(e contract.Endpoint, reader SecretReader) (pgkit.Endpoint, er
 	if e.Password.Env == "" && e.Password.File == "" && e.Password.SecretARN == "" {
 		return pgkit.Endpoint{}, unreadable(e)
 	}
-	return ResolveWith(e, func(ctx context.Context) (string, error) { return readPassword(ctx, e, reader) })
+	out, err := ResolveWith(e, func(ctx context.Context) (string, error) { return readPassword(ctx, e, reader) })
+	out.Rotates = e.Password.Env == "" // this process's environment stays as it is
+	return out, err
 }
 
 // ResolveWith makes an endpoint that asks password at each connection, and leaves e's own reference alone: for tokens of
-// IAM, which are good for some minutes only.
+// IAM, which are good for some minutes only, and for passwords that are rotated.
 func ResolveWith(e contract.Endpoint, password func(context.Context) (string, error)) (pgkit.Endpoint, error) {
 	out, err := withoutPassword(e)
-	out.PasswordFunc = password
+	out.PasswordFunc, out.Rotates = password, true
 	return out, err
 }
 

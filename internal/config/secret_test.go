@@ -71,6 +71,7 @@ func TestALazyPasswordIsReadAtEachConnection(t *testing.T) {
 			e, err := config.ResolveLazily(contract.Endpoint{Host: "h", User: "u", Password: c.ref}, secrets)
 			require.NoError(t, err)
 			require.Empty(t, e.Password)
+			require.Equal(t, name != "env", e.Rotates, "the environment stays as it is")
 			for _, want := range []string{"one", "two"} {
 				c.set(want)
 				got, err := e.CurrentPassword(ctx)
@@ -123,6 +124,7 @@ func TestIAMIsMarked(t *testing.T) {
 		func(context.Context) (string, error) { return "token", nil })
 	require.NoError(t, err)
 	require.True(t, e.IAM)
+	require.True(t, e.Rotates)
 	token, err := e.CurrentPassword(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, "token", token)

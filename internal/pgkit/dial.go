@@ -29,6 +29,9 @@ type Endpoint struct {
 	PasswordFunc func(context.Context) (string, error) `json:"-"`
 	// IAM says that the password is a token of AWS's IAM, which replication connections take only where RDS is told so.
 	IAM bool
+	// Rotates says that the password may be replaced while we work: a refused login is then tried again for a while, see
+	// login.go.
+	Rotates bool
 }
 
 // passwordTimeout bounds how long PasswordFunc may take: a vault may be far away.
@@ -61,15 +64,22 @@ const ApplicationName = "timeferry"
 
 // Dial connects for ordinary SQL. purpose goes into application_name as "timeferry <purpose>". The caller closes the
 // connection. Timeouts that would end long work are switched off for the session, the time zone and date style are fixed,
-// and default_transaction_read_only is off, so that our own fence does not stop us.
+// and default_transaction_read_only is off, so that our own fence does not stop us. A login that worked before and is refused
+// now is tried again for up to two minutes where the password can be rotated.
 func Dial(ctx context.Context, e Endpoint, purpose string) (*pgx.Conn, error) {
-	config, reached, err := e.config(ctx, purpose)
+	conn, err := logIn(ctx, e, false, func() (*pgx.Conn, error) {
+		config, reached, err := e.config(ctx, purpose)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := pgx.ConnectConfig(ctx, config)
+		if err != nil {
+			return nil, explainConnect(e, *reached, err)
+		}
+		return conn, nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, explainConnect(e, *reached, err)
 	}
 	if _, err := conn.Exec(ctx, sessionSettings); err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx)) // the first error is the one that matters
@@ -90,6 +100,10 @@ const sessionSettings = `SELECT set_config(name, value, false) FROM (VALUES
 
 // DialReplication connects for the replication protocol (replication=database). The caller closes the connection.
 func DialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.PgConn, error) {
+	return logIn(ctx, e, true, func() (*pgconn.PgConn, error) { return dialReplication(ctx, e, purpose) })
+}
+
+func dialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.PgConn, error) {
 	config, reached, err := e.config(ctx, purpose)
 	if err != nil {
 		return nil, err

@@ -41,11 +41,11 @@ func dumpArchive(ctx context.Context, c clients, e pgkit.Endpoint, snapshot stri
 	cmd := a.command(ctx, c.dump, "--format=custom", "--schema-only", "--quote-all-identifiers", "--encoding=UTF8", "--no-password",
 		"--no-tablespaces", "--no-publications", "--no-subscriptions", "--no-security-labels",
 		"--snapshot="+snapshot, "--file="+a.path())
-	env, err := connectionEnv(ctx, e)
+	env, err := pgkit.LibpqEnv(ctx, e, c.major())
 	if err != nil {
 		return nil, err
 	}
-	cmd.Env = append(cmd.Env, env...)
+	cmd.Env = append(append(cmd.Env, env...), "PGAPPNAME="+pgkit.ApplicationName+" schema")
 	if _, err := run(cmd); err != nil {
 		return nil, explainDump(ctx, e, err)
 	}
@@ -57,28 +57,6 @@ func (a *archive) command(ctx context.Context, program string, args ...string) *
 	cmd.Dir = a.dir
 	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "HOME=" + a.dir}
 	return cmd
-}
-
-// connectionEnv is the endpoint in libpq's variables. A child's environment is open to its own user only, other than its
-// arguments; and a database's name given so is not read as a connection string.
-func connectionEnv(ctx context.Context, e pgkit.Endpoint) ([]string, error) {
-	password, err := e.CurrentPassword(ctx)
-	if err != nil {
-		return nil, err
-	}
-	mode := e.SSLMode
-	if mode == "" {
-		mode = "prefer"
-	}
-	env := []string{"PGHOST=" + e.Host, "PGPORT=" + strconv.Itoa(e.Port), "PGDATABASE=" + e.Database, "PGUSER=" + e.User, "PGSSLMODE=" + mode,
-		"PGCONNECT_TIMEOUT=15", "PGAPPNAME=" + pgkit.ApplicationName + " schema"}
-	if password != "" {
-		env = append(env, "PGPASSWORD="+password)
-	}
-	if e.SSLRootCert != "" {
-		env = append(env, "PGSSLROOTCERT="+e.SSLRootCert)
-	}
-	return env, nil
 }
 
 // programError is a client program that ended with an error.
