@@ -10,6 +10,7 @@ import (
 
 	"timeferry/internal/config"
 	"timeferry/internal/contract"
+	"timeferry/internal/machine"
 	"timeferry/internal/obs"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/source/rdsctl"
@@ -29,6 +30,19 @@ type Activities struct {
 	Metrics *obs.Metrics
 	// AWSPoll is how often RDS is asked while something is awaited; zero: the default.
 	AWSPoll time.Duration
+	// AWSMaxBackoff is the longest pause between attempts of one AWS call; zero: the SDK's.
+	AWSMaxBackoff time.Duration
+	// Machine says what the machine is that this runs on; nil: it is not compared with what the database asks for.
+	Machine func(context.Context) (machine.Facts, error)
+	// Now is the clock that prepare.window goes by; nil: the machine's.
+	Now func() time.Time
+}
+
+func (a *Activities) now() time.Time {
+	if a.Now != nil {
+		return a.Now()
+	}
+	return time.Now()
 }
 
 // aws opens the RDS room for the spec's region.
@@ -37,7 +51,7 @@ func (a *Activities) aws(ctx context.Context, spec contract.Spec) (*rdsctl.Clien
 	if spec.Source.RDS != nil {
 		region = spec.Source.RDS.Region
 	}
-	return rdsctl.Open(ctx, rdsctl.Options{Region: region, PollInterval: a.AWSPoll})
+	return rdsctl.Open(ctx, rdsctl.Options{Region: region, PollInterval: a.AWSPoll, MaxBackoff: a.AWSMaxBackoff})
 }
 
 // lazySecrets reaches for AWS only when a secret is asked for.

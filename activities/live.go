@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"timeferry/internal/contract"
+	"timeferry/internal/pgkit"
 )
 
 // heartbeatEvery is how often a long activity beats. The worker's MaxHeartbeatThrottleInterval lets beats through at about
@@ -22,6 +23,7 @@ func (a *Activities) live(ctx context.Context, do func(ctx context.Context, repo
 	defer cancel(nil)
 	var mu sync.Mutex
 	var last contract.Beat
+	waiting := "" // for a login that a rotation keeps out for the moment
 	info := activity.GetInfo(ctx)
 	migration := strings.TrimPrefix(info.WorkflowExecution.ID, contract.WorkflowID(""))
 	report := func(b contract.Beat) {
@@ -30,6 +32,11 @@ func (a *Activities) live(ctx context.Context, do func(ctx context.Context, repo
 		defer mu.Unlock()
 		last = b
 	}
+	work = pgkit.WithWaiting(work, func(message string) {
+		mu.Lock()
+		defer mu.Unlock()
+		waiting = message
+	})
 	finished := make(chan struct{})
 	var beating sync.WaitGroup
 	beating.Go(func() {
@@ -39,6 +46,9 @@ func (a *Activities) live(ctx context.Context, do func(ctx context.Context, repo
 		for {
 			mu.Lock()
 			beat := last
+			if waiting != "" {
+				beat.Message = waiting
+			}
 			mu.Unlock()
 			activity.RecordHeartbeat(ctx, beat)
 			select {

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,6 +23,13 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 	spec := input.Spec
 	if input.CanReboot {
 		spec.Prepare.Reboot = "approve"
+		spec.Prepare.Parameters = maps.Clone(spec.Prepare.Parameters)
+		for _, c := range input.Changes { // assessed as they will be
+			if spec.Prepare.Parameters == nil {
+				spec.Prepare.Parameters = map[string]string{}
+			}
+			spec.Prepare.Parameters[c.Name] = c.New
+		}
 	}
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "preflight", func(source, target *pgx.Conn) error {
@@ -33,8 +41,25 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 			if err != nil {
 				return err
 			}
-			out = contract.PreflightResult{Problems: plan.Assess(spec, src, dst), Tables: len(src.Tables),
+			usage, err := prepare.ReadUsage(ctx, source)
+			if err != nil {
+				return err
+			}
+			out = contract.PreflightResult{Problems: plan.Assess(spec, src, dst), Tables: len(src.Tables), Activity: usage.Words(),
 				SourceVersion: versionWords(src.Version), TargetVersion: versionWords(dst.Version), WALLevel: src.Settings["wal_level"]}
+			if spec.Source.RDS != nil {
+				found, err := a.rdsFindings(ctx, spec, usage, input.Changes)
+				if err != nil {
+					return err
+				}
+				out.Problems = append(out.Problems, found...)
+			}
+			found, err := a.machineFindings(ctx, spec, src.DatabaseBytes)
+			if err != nil {
+				return err
+			}
+			out.Problems = append(out.Problems, found...)
+			plan.SortProblems(out.Problems)
 			for _, t := range src.Tables {
 				out.Bytes += t.Bytes
 			}

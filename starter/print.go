@@ -56,6 +56,9 @@ func printStatus(out io.Writer, s contract.Status) {
 	if s.Source.Instance != "" {
 		fmt.Fprintf(out, "source: %s at %s:%d, PostgreSQL %s, parameter group %s\n", s.Source.Instance, s.Source.Host, s.Source.Port, s.Source.Version, s.Source.ParameterGroup)
 	}
+	if s.Source.IngressRule != "" {
+		fmt.Fprintf(out, "security group: open for the worker by rule %s\n", s.Source.IngressRule)
+	}
 	if r := s.Replication; r.ReceivedLSN != 0 {
 		fmt.Fprintf(out, "stream: received to %s, applied to %s, %s behind, %s in the spool\n", r.ReceivedLSN, r.AppliedLSN, size(r.LagBytes), size(r.SpooledBytes))
 	}

@@ -3,6 +3,7 @@ package workflows_test
 import (
 	"context"
 	"sync"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 
@@ -25,6 +26,10 @@ type fakeActivities struct {
 	differ  bool
 	parts   int
 	spared  []string // by the fence
+	rule    contract.IngressRule
+	window  func() contract.RebootWindow
+
+	notAfter []*time.Time // what each reboot was asked with
 }
 
 func (f *fakeActivities) step(name string) error {
@@ -94,10 +99,25 @@ func (f *fakeActivities) ApplyParameterGroup(context.Context, contract.Parameter
 func (f *fakeActivities) AttachParameterGroup(context.Context, contract.ParameterInput) error {
 	return f.step("AttachParameterGroup")
 }
-func (f *fakeActivities) RebootSource(context.Context, contract.Spec) error {
+func (f *fakeActivities) RebootSource(_ context.Context, in contract.RebootInput) error {
+	f.mu.Lock()
+	f.notAfter = append(f.notAfter, in.NotAfter)
+	f.mu.Unlock()
 	return f.step("RebootSource")
 }
-func (f *fakeActivities) VerifySource(context.Context, contract.Spec) error {
+func (f *fakeActivities) WatchSource(ctx context.Context, _ contract.Spec) error {
+	return f.long(ctx, "WatchSource")
+}
+func (f *fakeActivities) PlanWindow(context.Context, contract.Spec) (contract.RebootWindow, error) {
+	return f.window(), f.step("PlanWindow")
+}
+func (f *fakeActivities) OpenIngress(context.Context, contract.Spec) (contract.IngressRule, error) {
+	return f.rule, f.step("OpenIngress")
+}
+func (f *fakeActivities) CloseIngress(_ context.Context, in contract.IngressInput) error {
+	return f.step("CloseIngress " + in.RuleID)
+}
+func (f *fakeActivities) VerifySource(_ context.Context, in contract.VerifyInput) error {
 	return f.step("VerifySource")
 }
 func (f *fakeActivities) ClaimHost(context.Context, contract.Spec) (contract.HostClaim, error) {

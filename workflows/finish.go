@@ -28,6 +28,7 @@ func (m *migration) complete(ctx workflow.Context) (contract.Report, error) {
 			m.spec.Source.Database, ident.Quote(m.spec.Source.Database)))
 	}
 	m.leaveParameterGroup()
+	m.closeIngress(ctx)
 	m.enter(ctx, contract.PhaseCompleted, "completed")
 	return m.finish(ctx, contract.PhaseCompleted), nil
 }
@@ -51,6 +52,7 @@ func (m *migration) abort(ctx workflow.Context) (contract.Report, error) {
 		m.report.Left = append(m.report.Left, left...)
 		m.leaveParameterGroup()
 	}
+	m.closeIngress(ctx)
 	m.enter(ctx, contract.PhaseAborted, "aborted")
 	return m.finish(ctx, contract.PhaseAborted), nil
 }
@@ -99,7 +101,7 @@ func (m *migration) removeSpool(ctx workflow.Context) error {
 func (m *migration) leaveParameterGroup() {
 	if m.plan.NeedsAttach && m.status.Source.ParameterGroup != m.status.Source.PreviousGroup {
 		m.report.Left = append(m.report.Left, fmt.Sprintf("parameter group %s stays attached to %s (before: %s), since taking it away costs another reboot",
-			m.plan.Group, m.spec.Source.RDS.Instance, m.plan.Previous))
+			m.plan.Group, m.sourceName(), m.plan.Previous))
 	}
 }
 

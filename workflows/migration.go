@@ -43,7 +43,7 @@ func (m *migration) run(ctx workflow.Context) (contract.Report, error) {
 	work, cancel := workflow.WithCancel(ctx)
 	m.cancelWork = cancel
 
-	if err := m.check(work); err != nil {
+	if err := m.check(work, true); err != nil {
 		return m.endUnchanged(ctx, err)
 	}
 	err := m.forward(work)

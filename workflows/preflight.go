@@ -18,7 +18,7 @@ func Preflight(ctx workflow.Context, input json.RawMessage) ([]contract.Problem,
 		return nil, specError(err)
 	}
 	m := newMigration(ctx, spec)
-	err = m.check(ctx)
+	err = m.check(ctx, false)
 	var app *temporal.ApplicationError
 	if err != nil && len(m.status.Problems) == 0 && errors.As(err, &app) {
 		return []contract.Problem{problemOf(err)}, nil

@@ -14,17 +14,21 @@ import (
 
 // migration is the state of one LiveMigration.
 type migration struct {
-	spec      contract.Spec
-	status    contract.Status
-	report    contract.Report
-	plan      contract.ParameterPlan
-	hostID    string
-	held      contract.SnapshotHeld
-	fence     contract.FenceResult
-	changed   bool // something outside may have been changed: from here on only abort undoes it
-	started   time.Time
-	streaming []*background
-	holder    *background // of the snapshot, one of streaming
+	spec     contract.Spec
+	status   contract.Status
+	report   contract.Report
+	plan     contract.ParameterPlan
+	hostID   string
+	held     contract.SnapshotHeld
+	fence    contract.FenceResult
+	ingress  contract.IngressRule
+	activity string // what a reboot would interrupt, as preflight saw it
+	// ingressAsked is true once a rule of the security group may have been made.
+	ingressAsked bool
+	changed      bool // something outside may have been changed: from here on only abort undoes it
+	started      time.Time
+	streaming    []*background
+	holder       *background // of the snapshot, one of streaming
 
 	// What people asked for. Each is set by one transition function, whether it came as a signal or as an update.
 	rebootApproved, hypertablesApproved, cutoverWanted, completeWanted, aborting bool

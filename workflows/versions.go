@@ -9,6 +9,8 @@ const (
 	oneOrderOneSwitch = "one-order-one-switch"
 	// autoAfterProblem: mode auto switches also when a problem was open as the stream came into sync.
 	autoAfterProblem = "auto-after-problem"
+	// watchedGate: while approve-reboot is awaited, an activity tells what goes on at the source.
+	watchedGate = "watched-gate"
 )
 
 // since says whether this migration runs with the change.

@@ -45,7 +45,7 @@ var (
 		Target: contract.Endpoint{Host: "target.example.com", Port: 5432, Database: "tsdb", User: "tsdbadmin",
 			Password: contract.SecretRef{File: "/run/secrets/target"}, SSLMode: "require"},
 		Prepare: contract.Prepare{ParameterGroup: "shop-timeferry", Parameters: map[string]string{"wal_sender_timeout": "1800000"},
-			Reboot: "approve", SecurityGroup: "sg-0abc"},
+			Reboot: "auto", Window: "Sun 03:00-04:00 UTC", SecurityGroup: "sg-0abc", WorkerCIDR: "10.0.1.15/32", Machine: "require"},
 		Tables:          contract.Tables{Include: []string{"public.*"}, Exclude: []string{"public.audit_*"}},
 		ReplicaIdentity: contract.ReplicaIdentity{Fallback: "full"},
 		Roles:           "migrate",
@@ -59,7 +59,7 @@ var (
 	}
 	source = contract.SourceStatus{Host: "shop-prod.example.com", Port: 5432, Version: "15.18", Instance: "shop-prod", InstanceStatus: "available",
 		ParameterGroup: "shop-timeferry", PreviousGroup: "default.postgres15", Changes: []contract.ParameterChange{{Name: "rds.logical_replication", Old: "0", New: "1"}},
-		Rebooted: true, Slot: "timeferry_shop", Publication: "timeferry_shop"}
+		Rebooted: true, IngressRule: "sgr-0abc", Slot: "timeferry_shop", Publication: "timeferry_shop"}
 	copied      = contract.CopyStatus{Tables: 8, TablesDone: 7, Parts: 20, PartsDone: 19, Bytes: 1 << 30, BytesDone: 1 << 29, Rows: 6_000_000, ETASeconds: 12, Epoch: 1}
 	replication = contract.ReplicationStatus{ReceivedLSN: 0x16B374D848, AppliedLSN: 0x16B374D800, SpooledBytes: 4096, LagBytes: 72, LagSeconds: 0.25,
 		InSync: true, Transactions: 1000, Changes: 5000}
@@ -75,7 +75,6 @@ func TestSpecForm(t *testing.T) { requireGolden(t, "spec.json", fullest) }
 // What this version offers of the fullest spec reads back as it was written.
 func TestOfferedSpecIsAccepted(t *testing.T) {
 	offered := fullest
-	offered.Prepare.SecurityGroup = ""
 	offered.Cutover.Reverse = false
 	raw, err := json.Marshal(offered)
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -72,7 +73,15 @@ type Prepare struct {
 	ParameterGroup string            `json:"parameterGroup,omitempty"`
 	Parameters     map[string]string `json:"parameters,omitempty"`
 	Reboot         string            `json:"reboot"` // approve | auto | never
-	SecurityGroup  string            `json:"securityGroup,omitempty"`
+	// Window is when reboot: auto may reboot, like "Sun 03:00-04:00 UTC"; empty: at once. Its form is checked by plan.ParseWindow,
+	// before anything is changed.
+	Window string `json:"window,omitempty"`
+	// SecurityGroup is opened for the worker while the migration runs: for WorkerCIDR, or else for the private address that the
+	// worker's machine has by its instance metadata.
+	SecurityGroup string `json:"securityGroup,omitempty"`
+	WorkerCIDR    string `json:"workerCIDR,omitempty"`
+	// Machine says what to do when the worker's machine is too small: warn | require | skip.
+	Machine string `json:"machine,omitempty"`
 }
 
 // Tables is the scope: patterns "schema.table" with * and ? (see pattern.go); exclude wins.
@@ -255,6 +264,7 @@ func (s *Spec) setDefaults() {
 		s.Prepare.ParameterGroup = s.Source.RDS.Instance + s.Source.RDS.Cluster + "-timeferry"
 	}
 	fill(&s.Prepare.Reboot, "approve")
+	fill(&s.Prepare.Machine, "warn")
 	if len(s.Tables.Include) == 0 {
 		s.Tables.Include = []string{"*.*"}
 	}
@@ -313,6 +323,7 @@ func (s *Spec) validate() error {
 	}
 	for _, c := range []struct{ at, value, allowed string }{
 		{"prepare.reboot", s.Prepare.Reboot, "approve auto never"},
+		{"prepare.machine", s.Prepare.Machine, "warn require skip"},
 		{"replicaIdentity.fallback", s.ReplicaIdentity.Fallback, "full fail skip"},
 		{"roles", s.Roles, "migrate skip"},
 		{"privileges", s.Privileges, "migrate skip"},
@@ -329,7 +340,29 @@ func (s *Spec) validate() error {
 	if err := s.refuseUnavailable(); err != nil {
 		return err
 	}
+	if err := s.Prepare.validate(s.Source.RDS != nil); err != nil {
+		return err
+	}
 	return s.validateRest()
+}
+
+func (p Prepare) validate(onRDS bool) error {
+	switch {
+	case p.Window != "" && p.Reboot != "auto":
+		return badSpec("prepare.window", "set prepare.reboot to auto, or leave the window out", "it is for reboot: auto, and prepare.reboot is %s", p.Reboot)
+	case p.Window != "" && !onRDS:
+		return badSpec("prepare.window", "name the instance under source.rds, or leave the window out", "it is for a source on RDS")
+	case p.SecurityGroup != "" && !onRDS:
+		return badSpec("prepare.securityGroup", "name the instance under source.rds, or open the port for the worker yourself", "it is for a source on RDS")
+	case p.WorkerCIDR != "" && p.SecurityGroup == "":
+		return badSpec("prepare.workerCIDR", "name the security group to open under prepare.securityGroup", "it is given without one")
+	case p.WorkerCIDR == "":
+		return nil
+	}
+	if prefix, err := netip.ParsePrefix(p.WorkerCIDR); err != nil || prefix.Bits() == 0 {
+		return badSpec("prepare.workerCIDR", "give the worker's private address as a range, like 10.0.1.15/32", "%q is not a range of addresses that may be let in", p.WorkerCIDR)
+	}
+	return nil
 }
 
 // refuseUnavailable refuses, before anything is changed, what the contract names and this version cannot do yet.
@@ -338,8 +371,6 @@ func (s *Spec) refuseUnavailable() error {
 		at, hint string
 		asked    bool
 	}{
-		{"source.rds.cluster", "name the writer's endpoint under source.host and set the cluster's parameters yourself", s.Source.RDS != nil && s.Source.RDS.Cluster != ""},
-		{"prepare.securityGroup", "open port 5432 of the source for the worker yourself", s.Prepare.SecurityGroup != ""},
 		{"replication.plugin", "use pgoutput", s.Replication.Plugin != "pgoutput"},
 		{"replication.buffer", "use disk", s.Replication.Buffer != "disk"},
 		{"cutover.reverse", "leave it out; before the cutover abort brings everything back", s.Cutover.Reverse},

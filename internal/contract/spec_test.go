@@ -21,7 +21,7 @@ func TestParseSpecFillsInTheDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 5432, s.Source.Port)
 	require.Equal(t, "prefer", s.Target.SSLMode)
-	require.Equal(t, contract.Prepare{Reboot: "approve"}, s.Prepare)
+	require.Equal(t, contract.Prepare{Reboot: "approve", Machine: "warn"}, s.Prepare)
 	require.Equal(t, contract.Tables{Include: []string{"*.*"}}, s.Tables)
 	require.Equal(t, "full", s.ReplicaIdentity.Fallback)
 	require.Equal(t, []string{"migrate", "migrate"}, []string{s.Roles, s.Privileges})
@@ -109,8 +109,11 @@ func TestParseSpecRefuses(t *testing.T) {
 		{"cutover mode", "cutover.mode", "never", "cutover.mode", "choose one of signal, auto"},
 		{"fence", "cutover.fence", "iron", "cutover.fence", "choose one of readOnly, none"},
 		{"verify", "cutover.verify", "glance", "cutover.verify", "choose one of checksum, count, none"},
-		{"cluster", "source.rds", map[string]any{"cluster": "a"}, "source.rds.cluster", "does not offer it yet"},
-		{"security group", "prepare.securityGroup", "sg-0abc", "prepare.securityGroup", "does not offer it yet"},
+		{"machine", "prepare.machine", "ignore", "prepare.machine", "choose one of warn, require, skip"},
+		{"window without auto", "prepare", map[string]any{"window": "Sun 03:00-04:00 UTC"}, "prepare.window", "prepare.reboot is approve"},
+		{"window without rds", "prepare", map[string]any{"window": "Sun 03:00-04:00 UTC", "reboot": "auto"}, "prepare.window", "a source on RDS"},
+		{"security group without rds", "prepare.securityGroup", "sg-0abc", "prepare.securityGroup", "a source on RDS"},
+		{"worker range alone", "prepare.workerCIDR", "10.0.0.5/32", "prepare.workerCIDR", "without one"},
 		{"wal2json", "replication.plugin", "wal2json", "replication.plugin", "does not offer it yet"},
 		{"buffer on the source", "replication.buffer", "source", "replication.buffer", "does not offer it yet"},
 		{"reverse", "cutover.reverse", true, "cutover.reverse", "does not offer it yet"},
@@ -149,6 +152,17 @@ func requireRefusal(t *testing.T, err error, code, subject string) {
 	require.Equal(t, subject, own.Subject)
 	require.NotEmpty(t, own.Hint, "each refusal says what to do")
 	require.NotContains(t, err.Error(), "\n")
+}
+
+// A range that lets the whole world in, or nobody, never gets as far as the API.
+func TestParseSpecRefusesRangesOfWorkers(t *testing.T) {
+	for _, cidr := range []string{"0.0.0.0/0", "::/0", "10.0.0.5", "10.0.0.0/33", "worker"} {
+		raw := strings.Replace(string(patched(t, "source.rds", map[string]any{"instance": "a"})), "{",
+			`{"prepare": {"securityGroup": "sg-0abc", "workerCIDR": "`+cidr+`"}, `, 1)
+		_, err := contract.ParseSpec([]byte(raw))
+		requireRefusal(t, err, contract.CodeBadSpec, "prepare.workerCIDR")
+		require.ErrorContains(t, err, "may be let in")
+	}
 }
 
 func TestParseSpecRefusesWhatIsNoObject(t *testing.T) {

@@ -51,6 +51,7 @@ type SourceStatus struct {
 	PreviousGroup  string            `json:"previousGroup,omitempty"`
 	Changes        []ParameterChange `json:"changes,omitempty"`
 	Rebooted       bool              `json:"rebooted,omitempty"`
+	IngressRule    string            `json:"ingressRule,omitempty"` // of prepare.securityGroup, while it is open for this migration
 	Slot           string            `json:"slot,omitempty"`
 	Publication    string            `json:"publication,omitempty"`
 }

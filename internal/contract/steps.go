@@ -1,6 +1,10 @@
 package contract
 
-import "timeferry/internal/change"
+import (
+	"time"
+
+	"timeferry/internal/change"
+)
 
 // Inputs and results of the activities. Every input that needs the databases is the Spec itself: after Inspect its source
 // names host and port, and its password reference is one that any worker can resolve.
@@ -22,10 +26,12 @@ type Inspection struct {
 	Pending         []string `json:"pending,omitempty"`
 }
 
-// PreflightInput asks for the checks. CanReboot says that wal_level may still be changed by a reboot.
+// PreflightInput asks for the checks. CanReboot says that wal_level may still be changed by a reboot, and Changes what else
+// it will bring.
 type PreflightInput struct {
-	Spec      Spec `json:"spec"`
-	CanReboot bool `json:"canReboot"`
+	Spec      Spec              `json:"spec"`
+	CanReboot bool              `json:"canReboot"`
+	Changes   []ParameterChange `json:"changes,omitempty"`
 }
 
 // PreflightResult is what the checks found.
@@ -36,6 +42,8 @@ type PreflightResult struct {
 	WALLevel      string    `json:"walLevel"`
 	Tables        int       `json:"tables"`
 	Bytes         int64     `json:"bytes"`
+	// Activity is what a reboot would interrupt, in words.
+	Activity string `json:"activity,omitempty"`
 }
 
 // ParameterPlan is what has to be done to the instance's parameters.
@@ -45,12 +53,46 @@ type ParameterPlan struct {
 	Changes     []ParameterChange `json:"changes,omitempty"`
 	NeedsAttach bool              `json:"needsAttach"`
 	NeedsReboot bool              `json:"needsReboot"`
+	// Problems is what is worth knowing about the plan.
+	Problems []Problem `json:"problems,omitempty"`
 }
 
 // ParameterInput carries the plan to the activities that carry it out.
 type ParameterInput struct {
 	Spec Spec          `json:"spec"`
 	Plan ParameterPlan `json:"plan"`
+}
+
+// RebootInput asks for a reboot. A reboot that has not been asked for by NotAfter is not asked for any more.
+type RebootInput struct {
+	Spec
+	NotAfter *time.Time `json:"notAfter,omitempty"`
+}
+
+// VerifyInput asks whether the source can replicate; Changes are the parameters that must be in force by now.
+type VerifyInput struct {
+	Spec
+	Changes []ParameterChange `json:"changes,omitempty"`
+}
+
+// RebootWindow is the next time, or the present one, in which prepare.window is open.
+type RebootWindow struct {
+	Open   bool      `json:"open"`
+	Opens  time.Time `json:"opens"`
+	Closes time.Time `json:"closes"`
+}
+
+// IngressRule lets the worker in. Ours: it was made for this migration, and is revoked at its end.
+type IngressRule struct {
+	ID   string `json:"id"`
+	CIDR string `json:"cidr"`
+	Ours bool   `json:"ours"`
+}
+
+// IngressInput asks to revoke a rule: RuleID, or where that was never learned, what carries the migration's name.
+type IngressInput struct {
+	Spec
+	RuleID string `json:"ruleId,omitempty"`
 }
 
 // SnapshotHeld is the payload of SignalSnapshot.

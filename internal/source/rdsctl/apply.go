@@ -14,8 +14,8 @@ import (
 const (
 	// batchSize is the most that RDS takes in one ModifyDBParameterGroup.
 	batchSize = 20
-	// settleAttempts bounds the waiting for RDS to show what it was told, with one poll interval between: a minute in
-	// production. Beyond it the caller gets NotReady and comes back.
+	// settleAttempts bounds the waiting for RDS to show what it was told: some three minutes in production. Beyond it the
+	// caller gets NotReady and comes back.
 	settleAttempts = 12
 )
 
@@ -29,16 +29,16 @@ func (c *Client) ApplyGroup(ctx context.Context, in Instance, plan GroupPlan, mi
 			return err
 		}
 	case plan.Ours:
-		if err := c.tagGroup(ctx, plan.Group, migration); err != nil {
+		if err := c.tagGroup(ctx, in, plan.Group, migration); err != nil {
 			return err
 		}
 	}
 	for batch := range slices.Chunk(plan.Changes, batchSize) {
-		if err := c.modifyGroup(ctx, plan.Group, batch); err != nil {
+		if err := c.modifyGroup(ctx, in, plan.Group, batch); err != nil {
 			return err
 		}
 	}
-	return c.confirmGroup(ctx, plan)
+	return c.confirmGroup(ctx, in, plan)
 }
 
 func (c *Client) createGroup(ctx context.Context, in Instance, plan GroupPlan, migration string) error {
@@ -46,14 +46,12 @@ func (c *Client) createGroup(ctx context.Context, in Instance, plan GroupPlan, m
 	description := "Timeferry: logical replication for " + in.ID
 	var err error
 	if plan.CopyFrom != "" {
-		_, err = c.rds.CopyDBParameterGroup(ctx, &rds.CopyDBParameterGroupInput{SourceDBParameterGroupIdentifier: &plan.CopyFrom,
-			TargetDBParameterGroupIdentifier: &plan.Group, TargetDBParameterGroupDescription: &description, Tags: tags})
+		err = c.groupsOf(in).copy(ctx, plan.CopyFrom, plan.Group, description, tags)
 	} else {
-		_, err = c.rds.CreateDBParameterGroup(ctx, &rds.CreateDBParameterGroupInput{DBParameterGroupName: &plan.Group,
-			DBParameterGroupFamily: &plan.Family, Description: &description, Tags: tags})
+		err = c.groupsOf(in).create(ctx, plan.Group, plan.Family, description, tags)
 	}
 	if hasCode(err, "DBParameterGroupAlreadyExists") {
-		return c.takeUpGroup(ctx, plan.Group)
+		return c.takeUpGroup(ctx, in, plan)
 	}
 	if err != nil {
 		return c.explain(ctx, err, "create parameter group", plan.Group)
@@ -62,9 +60,9 @@ func (c *Client) createGroup(ctx context.Context, in Instance, plan GroupPlan, m
 }
 
 // takeUpGroup accepts a group that appeared since the plan was made if we made it.
-func (c *Client) takeUpGroup(ctx context.Context, name string) error {
-	var g types.DBParameterGroup
-	err := c.settle(ctx, "DBParameterGroupNotFound", func() (err error) { g, err = c.group(ctx, name); return err })
+func (c *Client) takeUpGroup(ctx context.Context, in Instance, plan GroupPlan) error {
+	var g group
+	err := c.settle(ctx, func() (err error) { g, err = c.groupsOf(in).get(ctx, plan.Group); return err }, noGroupCodes...)
 	if err != nil {
 		return err
 	}
@@ -73,13 +71,13 @@ func (c *Client) takeUpGroup(ctx context.Context, name string) error {
 		return err
 	}
 	if !ours {
-		return differs(name, "it was not made by Timeferry, and appeared since the migration was planned")
+		return differs(g.name, "it was not made by Timeferry, and appeared since the migration was planned")
 	}
 	return nil
 }
 
-func (c *Client) tagGroup(ctx context.Context, name, migration string) error {
-	g, err := c.group(ctx, name)
+func (c *Client) tagGroup(ctx context.Context, in Instance, name, migration string) error {
+	g, err := c.groupsOf(in).get(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -87,7 +85,7 @@ func (c *Client) tagGroup(ctx context.Context, name, migration string) error {
 	if err != nil || owner == migration {
 		return err
 	}
-	_, err = c.rds.AddTagsToResource(ctx, &rds.AddTagsToResourceInput{ResourceName: g.DBParameterGroupArn,
+	_, err = c.rds.AddTagsToResource(ctx, &rds.AddTagsToResourceInput{ResourceName: &g.arn,
 		Tags: []types.Tag{{Key: aws.String(tagKey), Value: &migration}}})
 	if err != nil {
 		return c.explain(ctx, err, "tag parameter group", name)
@@ -95,55 +93,54 @@ func (c *Client) tagGroup(ctx context.Context, name, migration string) error {
 	return nil
 }
 
-func (c *Client) modifyGroup(ctx context.Context, name string, batch []Change) error {
-	input := &rds.ModifyDBParameterGroupInput{DBParameterGroupName: &name}
+func (c *Client) modifyGroup(ctx context.Context, in Instance, name string, batch []Change) error {
+	var values []types.Parameter
 	for _, change := range batch {
 		method := types.ApplyMethodImmediate
 		if change.Static { // immediate on one static parameter fails the whole call
 			method = types.ApplyMethodPendingReboot
 		}
-		input.Parameters = append(input.Parameters, types.Parameter{ParameterName: &change.Name, ParameterValue: &change.New, ApplyMethod: method})
+		values = append(values, types.Parameter{ParameterName: &change.Name, ParameterValue: &change.New, ApplyMethod: method})
 	}
 	modify := func() error {
-		_, err := c.rds.ModifyDBParameterGroup(ctx, input)
-		if err != nil {
+		if err := c.groupsOf(in).modify(ctx, name, values); err != nil {
 			return c.explain(ctx, err, "modify parameter group", name)
 		}
 		return nil
 	}
 	// A group that was just made may not be known everywhere yet; one that is being applied refuses changes for a while.
-	return c.settle(ctx, "DBParameterGroupNotFound", func() error { return c.settle(ctx, "InvalidDBParameterGroupState", modify) })
+	return c.settle(ctx, func() error { return c.settle(ctx, modify, "InvalidDBParameterGroupState") }, noGroupCodes...)
 }
 
 // confirmGroup reads back what was set, so that nobody attaches a group that does not yet carry its values.
-func (c *Client) confirmGroup(ctx context.Context, plan GroupPlan) error {
+func (c *Client) confirmGroup(ctx context.Context, in Instance, plan GroupPlan) error {
 	wanted := map[string]string{}
 	for _, change := range plan.Changes {
 		wanted[change.Name] = change.New
 	}
-	for range settleAttempts {
+	for attempt := range settleAttempts {
 		var have parameters
-		err := c.settle(ctx, "DBParameterGroupNotFound", func() (err error) { have, err = c.parameters(ctx, plan.Group); return err })
-		if err != nil {
+		read := func() (err error) { have, err = c.groupsOf(in).parameters(ctx, plan.Group); return err }
+		if err := c.settle(ctx, read, noGroupCodes...); err != nil {
 			return err
 		}
 		if len(have.differing(wanted)) == 0 {
 			return nil
 		}
-		if err := c.pause(ctx); err != nil {
+		if err := c.pause(ctx, attempt); err != nil {
 			return err
 		}
 	}
 	return fault.New(fault.NotReady, "confirm parameter group", plan.Group, "it is looked at again", "RDS does not show the new values yet")
 }
 
-// settle repeats a call while AWS answers it with that code, a bounded number of times.
-func (c *Client) settle(ctx context.Context, code string, call func() error) error {
-	for range settleAttempts {
-		if err := call(); !hasCode(err, code) {
+// settle repeats a call while AWS answers it with one of the codes, a bounded number of times.
+func (c *Client) settle(ctx context.Context, call func() error, codes ...string) error {
+	for attempt := range settleAttempts {
+		if err := call(); !hasCode(err, codes...) {
 			return err
 		}
-		if err := c.pause(ctx); err != nil {
+		if err := c.pause(ctx, attempt); err != nil {
 			return err
 		}
 	}

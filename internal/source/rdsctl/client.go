@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// defaultPollInterval is how often the state of an instance is read: its states last minutes, and a tighter loop is
-	// throttled on accounts with many instances.
+	// defaultPollInterval is how often the state of an instance is read at first: its states last minutes, and a tighter loop
+	// is throttled on accounts with many instances.
 	defaultPollInterval = 5 * time.Second
 	// maxAttempts is for throttling and lost connections; the SDK's own 3 are used up by a short burst.
 	maxAttempts = 8
@@ -31,7 +31,7 @@ const (
 // Options of Open. The zero value is good.
 type Options struct {
 	Region       string        // empty: what the AWS default chain says
-	PollInterval time.Duration // zero: 5 s
+	PollInterval time.Duration // at first, see pause; zero: 5 s
 	MaxBackoff   time.Duration // between attempts of one call; zero: the SDK's 20 s
 }
 
@@ -114,10 +114,11 @@ func (c *Client) AuthToken(ctx context.Context, host string, port int, user stri
 	return token, nil
 }
 
-// pause waits for one poll interval, give or take a quarter, so that several waiters do not poll in step.
-func (c *Client) pause(ctx context.Context) error {
-	jitter := time.Duration(rand.Int64N(int64(c.poll)/2 + 1))
-	timer := time.NewTimer(c.poll - c.poll/4 + jitter)
+// pause waits before the next look, the longer the more looks there were in vain: from one poll interval to four, give or
+// take a quarter, so that several waiters do not poll in step.
+func (c *Client) pause(ctx context.Context, attempt int) error {
+	interval := backoff(c.poll, attempt)
+	timer := time.NewTimer(interval - interval/4 + time.Duration(rand.Int64N(int64(interval)/2+1)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -125,4 +126,17 @@ func (c *Client) pause(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// longestPoll is how many poll intervals two looks may lie apart: 20 s in production.
+const longestPoll = 4
+
+func backoff(poll time.Duration, attempt int) time.Duration {
+	longest := longestPoll * poll
+	for range attempt {
+		if poll = poll * 5 / 4; poll >= longest {
+			return longest
+		}
+	}
+	return poll
 }

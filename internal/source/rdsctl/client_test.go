@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/rds/types"
 	"github.com/stretchr/testify/require"
 
 	"timeferry/internal/awssim"
@@ -52,7 +51,7 @@ func TestNoCredentials(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	c := mustOpen(t)
 	began := time.Now()
-	_, err := c.Inspect(t.Context(), "shop")
+	_, err := c.Inspect(t.Context(), shop)
 	requireFault(t, err, fault.Operator, rdsctl.CodeCredentials, "AWS_ACCESS_KEY_ID")
 	require.Less(t, time.Since(began), 5*time.Second)
 	_, err = c.AuthToken(t.Context(), "db.example", 5432, "app")
@@ -76,14 +75,14 @@ func TestAnswersOfAWSAreClassified(t *testing.T) {
 		{"InvalidDBInstanceState", 400, fault.NotReady, ""},
 	} {
 		w.simulator.Inject(awssim.Fault{Kind: awssim.FailCall, Code: c.awsCode, Status: c.status, Message: "as AWS says"})
-		_, err := w.client.Inspect(t.Context(), "shop")
+		_, err := w.client.Inspect(t.Context(), shop)
 		requireFault(t, err, c.class, c.code, c.awsCode+": as AWS says")
 	}
 	w.simulator.Inject(awssim.Fault{Kind: awssim.FailCall, Code: "NewlyInvented", Status: 500, Count: 8})
-	_, err := w.client.Inspect(t.Context(), "shop")
+	_, err := w.client.Inspect(t.Context(), shop)
 	require.Equal(t, fault.Transient, fault.Classify(err), "a fault of AWS's own: %v", err)
 	w.simulator.Inject(awssim.Fault{Kind: awssim.Throttle, Count: 8})
-	_, err = w.client.Inspect(t.Context(), "shop")
+	_, err = w.client.Inspect(t.Context(), shop)
 	require.Equal(t, fault.Transient, fault.Classify(err))
 	w.inspect(t)
 }
@@ -100,7 +99,7 @@ func TestNobodyAnswers(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	t.Setenv("AWS_ENDPOINT_URL", gone.URL)
-	_, err := mustOpen(t).Inspect(t.Context(), "shop")
+	_, err := mustOpen(t).Inspect(t.Context(), shop)
 	require.Equal(t, fault.Transient, fault.Classify(err), "%v", err)
 	require.Contains(t, fault.HintOf(err), "reach the AWS API")
 }
@@ -110,7 +109,7 @@ func TestClientIsSafeForConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			_, err := w.client.Inspect(t.Context(), "shop")
+			_, err := w.client.Inspect(t.Context(), shop)
 			if err != nil {
 				t.Error(err)
 			}
@@ -121,13 +120,19 @@ func TestClientIsSafeForConcurrentUse(t *testing.T) {
 
 // TestPendingNamesKnowsEveryField fails when the SDK learns a new pending modification.
 func TestPendingNamesKnowsEveryField(t *testing.T) {
-	whole := reflect.TypeFor[types.PendingModifiedValues]()
+	requireEveryField(t, rdsctl.PendingNames)
+	requireEveryField(t, rdsctl.ClusterPendingNames)
+}
+
+func requireEveryField[T any](t *testing.T, names func(*T) []string) {
+	t.Helper()
+	whole := reflect.TypeFor[T]()
 	for i := range whole.NumField() {
 		field := whole.Field(i)
 		if !field.IsExported() {
 			continue
 		}
-		var p types.PendingModifiedValues
+		var p T
 		value := reflect.ValueOf(&p).Elem().Field(i)
 		switch value.Kind() {
 		case reflect.Pointer:
@@ -139,10 +144,11 @@ func TestPendingNamesKnowsEveryField(t *testing.T) {
 		default:
 			require.Fail(t, "a new kind of field", field.Name)
 		}
-		require.Equal(t, []string{field.Name}, rdsctl.PendingNames(&p))
+		require.Equal(t, []string{field.Name}, names(&p))
 	}
-	require.Empty(t, rdsctl.PendingNames(&types.PendingModifiedValues{}))
-	require.Empty(t, rdsctl.PendingNames(nil))
+	var nothing T
+	require.Empty(t, names(&nothing))
+	require.Empty(t, names(nil))
 }
 
 // TestSimulatorConforms runs the suite with a client that is configured as production's is, by the environment.

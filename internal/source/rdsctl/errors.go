@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	smithy "github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -24,6 +25,8 @@ const (
 	CodeBadGroupName         = "bad-group-name"        //
 	CodeGroupDiffers         = "group-differs"         // a group of that name exists and is not ours
 	CodeGroupRefused         = "group-refused"         // RDS refused to make or change the group
+	CodeNoGroup              = "no-such-group"         // the parameter group is gone
+	CodeWindowClosed         = "window-closed"         // the time in which a reboot is allowed is over
 	CodePendingModifications = "pending-modifications" // attaching would set off other changes
 	CodeInstanceState        = "instance-state"        // the instance is in a state that needs a person
 	CodeStillPending         = "still-pending-reboot"  // a reboot did not bring the parameters into force
@@ -37,7 +40,7 @@ const (
 
 const (
 	hintCredentials = "give the worker AWS credentials that are valid now: an instance role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-	hintPolicy      = "add the action named here to the policy of the worker's role; docs/privileges.md has the least policy"
+	hintPolicy      = "add the action named here to the policy of the worker's role; deploy/iam has the least policies, with a reason for each action"
 )
 
 // credentialCodes are AWS's words for credentials that are missing or not valid.
@@ -103,6 +106,11 @@ func (c *Client) remedy(out *fault.Error, code string) {
 	case code == "DBInstanceNotFound":
 		out.Class, out.Code = fault.Operator, CodeNoInstance
 		out.Hint = fmt.Sprintf("check source.rds.instance and source.rds.region: region %s of the account in use has no instance of that name", c.region)
+	case code == "DBClusterNotFoundFault":
+		out.Class, out.Code = fault.Operator, CodeNoInstance
+		out.Hint = fmt.Sprintf("check source.rds.cluster and source.rds.region: region %s of the account in use has no cluster of that name; an instance that is in no cluster is named under source.rds.instance", c.region)
+	case slices.Contains(noGroupCodes, code):
+		out.Class, out.Code, out.Hint = fault.Operator, CodeNoGroup, "make the parameter group again, or resume to let it be made"
 	case code == "ResourceNotFoundException":
 		out.Class, out.Code = fault.Operator, CodeNoSecret
 		out.Hint = fmt.Sprintf("check the secret's ARN; it was looked for in region %s", c.region)
@@ -120,8 +128,8 @@ func (c *Client) remedy(out *fault.Error, code string) {
 	}
 }
 
-// hasCode says whether err is AWS's answer with that code.
-func hasCode(err error, code string) bool {
+// hasCode says whether err is AWS's answer with one of the codes.
+func hasCode(err error, codes ...string) bool {
 	var api smithy.APIError
-	return errors.As(err, &api) && api.ErrorCode() == code
+	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode())
 }

@@ -1,4 +1,7 @@
 package rdsctl
 
-// PendingNames lets a test compare it with the SDK's type.
-var PendingNames = pendingNames
+// PendingNames and ClusterPendingNames let a test compare them with the SDK's types.
+var (
+	PendingNames        = pendingNames
+	ClusterPendingNames = clusterPendingNames
+)

@@ -1,8 +1,14 @@
 package rdsctl_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"timeferry/internal/awssim"
+	"timeferry/internal/contract"
 	"timeferry/internal/fault"
 	"timeferry/internal/source/rdsctl"
 )
@@ -39,12 +46,20 @@ func (f *fakeServer) count() int {
 	return len(f.restarts)
 }
 
-// world is a simulator with the instance "shop", our client, and a bare SDK client for what a person would do.
+var (
+	shop    = contract.RDS{Instance: "shop"}
+	cluster = contract.RDS{Cluster: "shop"}
+	noLimit time.Time
+)
+
+// world is a simulator with the instance or cluster "shop", our client, and a bare SDK client for what a person would do.
 type world struct {
 	simulator *awssim.Simulator
 	server    *fakeServer
 	client    *rdsctl.Client
 	person    *rds.Client
+	db        contract.RDS
+	front     *front
 }
 
 func newFixture(t *testing.T, change func(*awssim.InstanceConfig)) world {
@@ -58,25 +73,86 @@ var slow = awssim.Timings{Modifying: 250 * time.Millisecond, Rebooting: 250 * ti
 
 func newTimedFixture(t *testing.T, timings awssim.Timings, change func(*awssim.InstanceConfig)) world {
 	t.Helper()
-	w := world{simulator: awssim.New(awssim.Options{Timings: timings}), server: &fakeServer{}}
-	t.Cleanup(w.simulator.Close)
-	endpoint := httptest.NewServer(w.simulator)
-	t.Cleanup(endpoint.Close)
-	isolateAWS(t)
-	t.Setenv("AWS_ENDPOINT_URL", endpoint.URL)
-	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	w := newWorld(t, timings, shop)
 	instance := awssim.InstanceConfig{ID: "shop", EngineVersion: "15.12", MasterUser: "postgres", Host: "db.example", Port: 5432,
 		Server: w.server, VPC: "vpc-1", SecurityGroup: "sg-1", AllocatedGiB: 50}
 	if change != nil {
 		change(&instance)
 	}
 	w.simulator.AddInstance(instance)
+	return w
+}
+
+// newClusterFixture makes a cluster instead: an Aurora one for the engine aurora-postgresql, a Multi-AZ one for postgres.
+func newClusterFixture(t *testing.T, timings awssim.Timings, engine string) world {
+	t.Helper()
+	w := newWorld(t, timings, cluster)
+	w.simulator.AddCluster(awssim.ClusterConfig{ID: "shop", Engine: engine, EngineVersion: "15.4", MasterUser: "postgres", Host: "writer.example",
+		ReaderHost: "reader.example", Port: 5432, Server: w.server, VPC: "vpc-1", SecurityGroup: "sg-1"})
+	return w
+}
+
+func newWorld(t *testing.T, timings awssim.Timings, db contract.RDS) world {
+	t.Helper()
+	w := world{simulator: awssim.New(awssim.Options{Timings: timings}), server: &fakeServer{}, db: db}
+	w.front = &front{simulator: w.simulator}
+	t.Cleanup(w.simulator.Close)
+	endpoint := httptest.NewServer(w.front)
+	t.Cleanup(endpoint.Close)
+	isolateAWS(t)
+	t.Setenv("AWS_ENDPOINT_URL", endpoint.URL)
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	w.client = mustOpen(t)
 	loaded, err := config.LoadDefaultConfig(t.Context(), config.WithRegion("us-west-2"), config.WithLogger(logging.Nop{}))
 	require.NoError(t, err)
 	w.person = rds.NewFromConfig(loaded)
 	return w
+}
+
+// front stands between the clients and the simulator; each hook may be nil.
+type front struct {
+	simulator http.Handler
+	mu        sync.Mutex
+	after     func(action string)              // called when the action has taken effect, before the client has the answer
+	rewrite   func(action, body string) string // of answers
+}
+
+func (f *front) set(change func(*front)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func (f *front) ServeHTTP(out http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(out, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	form, err := url.ParseQuery(string(body))
+	action := form.Get("Action")
+	f.mu.Lock()
+	after, rewrite := f.after, f.rewrite
+	f.mu.Unlock()
+	if err != nil || action == "" {
+		f.simulator.ServeHTTP(out, r)
+		return
+	}
+	answer := httptest.NewRecorder()
+	f.simulator.ServeHTTP(answer, r)
+	if after != nil {
+		after(action)
+	}
+	text := answer.Body.String()
+	if rewrite != nil {
+		text = rewrite(action, text)
+	}
+	answer.Header().Del("Content-Length")
+	maps.Copy(out.Header(), answer.Header())
+	out.WriteHeader(answer.Code)
+	fmt.Fprint(out, text)
 }
 
 // isolateAWS keeps the machine's own AWS configuration out.
@@ -91,16 +167,18 @@ func isolateAWS(t *testing.T) {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 }
 
+const pollInterval = 4 * time.Millisecond
+
 func mustOpen(t *testing.T) *rdsctl.Client {
 	t.Helper()
-	c, err := rdsctl.Open(t.Context(), rdsctl.Options{Region: "us-west-2", PollInterval: 4 * time.Millisecond, MaxBackoff: 5 * time.Millisecond})
+	c, err := rdsctl.Open(t.Context(), rdsctl.Options{Region: "us-west-2", PollInterval: pollInterval, MaxBackoff: 5 * time.Millisecond})
 	require.NoError(t, err)
 	return c
 }
 
 func (w world) inspect(t *testing.T) rdsctl.Instance {
 	t.Helper()
-	in, err := w.client.Inspect(t.Context(), "shop")
+	in, err := w.client.Inspect(t.Context(), w.db)
 	require.NoError(t, err)
 	return in
 }
@@ -117,9 +195,9 @@ func (w world) prepare(t *testing.T, wanted map[string]string) rdsctl.Instance {
 	t.Helper()
 	plan := w.plan(t, wanted)
 	require.NoError(t, w.client.ApplyGroup(t.Context(), w.inspect(t), plan, "shop"))
-	_, err := w.client.Attach(t.Context(), "shop", plan.Group, nil)
+	_, err := w.client.Attach(t.Context(), w.db, plan.Group, nil)
 	require.NoError(t, err)
-	in, err := w.client.Reboot(t.Context(), "shop", nil)
+	in, err := w.client.Reboot(t.Context(), w.db, noLimit, nil)
 	require.NoError(t, err)
 	return in
 }
@@ -136,9 +214,9 @@ func (w world) mustCustomGroup(t *testing.T, name, family string, values map[str
 		require.NoError(t, err)
 	}
 	if attach {
-		_, err = w.client.Attach(t.Context(), "shop", name, nil)
+		_, err = w.client.Attach(t.Context(), shop, name, nil)
 		require.NoError(t, err)
-		_, err = w.client.Reboot(t.Context(), "shop", nil)
+		_, err = w.client.Reboot(t.Context(), shop, noLimit, nil)
 		require.NoError(t, err)
 	}
 }
@@ -146,10 +224,19 @@ func (w world) mustCustomGroup(t *testing.T, name, family string, values map[str
 // userValues are what is set in a group.
 func (w world) userValues(t *testing.T, group string) map[string]string {
 	t.Helper()
+	if w.db.Cluster != "" {
+		out, err := w.person.DescribeDBClusterParameters(t.Context(), &rds.DescribeDBClusterParametersInput{DBClusterParameterGroupName: &group, Source: aws.String("user")})
+		require.NoError(t, err)
+		return valuesOf(out.Parameters)
+	}
 	out, err := w.person.DescribeDBParameters(t.Context(), &rds.DescribeDBParametersInput{DBParameterGroupName: &group, Source: aws.String("user")})
 	require.NoError(t, err)
+	return valuesOf(out.Parameters)
+}
+
+func valuesOf(all []types.Parameter) map[string]string {
 	values := map[string]string{}
-	for _, p := range out.Parameters {
+	for _, p := range all {
 		values[*p.ParameterName] = *p.ParameterValue
 	}
 	return values
@@ -157,8 +244,14 @@ func (w world) userValues(t *testing.T, group string) map[string]string {
 
 func (w world) tags(t *testing.T, group string) map[string]string {
 	t.Helper()
+	return w.tagsOf(t, "pg:"+group)
+}
+
+// tagsOf takes the end of an ARN.
+func (w world) tagsOf(t *testing.T, resource string) map[string]string {
+	t.Helper()
 	out, err := w.person.ListTagsForResource(t.Context(), &rds.ListTagsForResourceInput{
-		ResourceName: aws.String("arn:aws:rds:us-east-1:123456789012:pg:" + group)})
+		ResourceName: aws.String("arn:aws:rds:us-east-1:123456789012:" + resource)})
 	require.NoError(t, err)
 	tags := map[string]string{}
 	for _, tag := range out.TagList {

@@ -122,11 +122,11 @@ func workerPrefix(cidr string) (netip.Prefix, error) {
 
 // awaitRule finds a rule that EC2 says is there; a lagging read may not show it at once.
 func (c *Client) awaitRule(ctx context.Context, request IngressRequest, prefix netip.Prefix) (Rule, error) {
-	for range settleAttempts {
+	for attempt := range settleAttempts {
 		if rule, found, err := c.findRule(ctx, request, prefix); err != nil || found {
 			return rule, err
 		}
-		if err := c.pause(ctx); err != nil {
+		if err := c.pause(ctx, attempt); err != nil {
 			return Rule{}, err
 		}
 	}

@@ -2,7 +2,7 @@ package rdsctl
 
 import (
 	"context"
-	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
@@ -20,57 +20,95 @@ const (
 	ApplyFailed        = "failed-to-apply"
 )
 
-// Instance is what the API says about one. Host is empty and Port 0 while it is being created.
+// Instance is what the API says about an instance or a cluster. Host is empty and Port 0 while it is being created.
 type Instance struct {
 	ID              string   `json:"id"`
+	Kind            string   `json:"kind"`
 	ARN             string   `json:"arn,omitempty"`
-	Status          string   `json:"status"`
+	Status          string   `json:"status"` // a cluster's, or its writer's where the cluster is available and the writer is not
 	Engine          string   `json:"engine"`
 	EngineVersion   string   `json:"engineVersion"`
 	Family          string   `json:"family,omitempty"` // of parameter groups; set by Inspect only
-	Host            string   `json:"host,omitempty"`
+	Class           string   `json:"class,omitempty"`
+	Host            string   `json:"host,omitempty"` // a cluster's: that of the writer's endpoint
 	Port            int      `json:"port,omitempty"`
 	MasterUser      string   `json:"masterUser"`
-	ParameterGroup  string   `json:"parameterGroup"`
-	ApplyStatus     string   `json:"applyStatus"`
+	ParameterGroup  string   `json:"parameterGroup"` // a cluster's: its cluster parameter group
+	ApplyStatus     string   `json:"applyStatus"`    // a cluster's: how far its writer has taken that group
 	VPC             string   `json:"vpc,omitempty"`
+	Subnets         []string `json:"subnets,omitempty"`
 	SecurityGroups  []string `json:"securityGroups,omitempty"`
 	MultiAZ         bool     `json:"multiAZ,omitempty"`
 	ReplicaOf       string   `json:"replicaOf,omitempty"`
-	Replicas        []string `json:"replicas,omitempty"` // physical read replicas of it
-	Cluster         string   `json:"cluster,omitempty"`
+	Replicas        []string `json:"replicas,omitempty"` // physical read replicas of it, not the members of a cluster
+	Cluster         string   `json:"cluster,omitempty"`  // of which an instance is a member
+	Writer          string   `json:"writer,omitempty"`   // of a cluster: the instance that writes; empty during a failover
+	Members         []string `json:"members,omitempty"`  // of a cluster: all its instances
 	MasterSecretARN string   `json:"masterSecretARN,omitempty"`
-	Pending         []string `json:"pending,omitempty"` // names of other modifications that wait for the maintenance window
-	AllocatedGiB    int      `json:"allocatedGiB"`
-	// Message is what is being waited for; only in the reports of Attach and Reboot.
-	Message string `json:"message,omitempty"`
+	// Pending are the names of other modifications that wait for the maintenance window; those of a cluster's writer follow
+	// its id.
+	Pending             []string `json:"pending,omitempty"`
+	StorageType         string   `json:"storageType,omitempty"`
+	AllocatedGiB        int      `json:"allocatedGiB"`              // Aurora grows by itself: 1
+	MaxAllocatedGiB     int      `json:"maxAllocatedGiB,omitempty"` // up to which the storage grows by itself
+	BackupWindow        string   `json:"backupWindow,omitempty"`
+	MaintenanceWindow   string   `json:"maintenanceWindow,omitempty"`
+	BackupRetentionDays int      `json:"backupRetentionDays,omitempty"`
+	AvailabilityZone    string   `json:"availabilityZone,omitempty"` // of a cluster: the writer's
+	PubliclyAccessible  bool     `json:"publiclyAccessible,omitempty"`
+	IAMAuth             bool     `json:"iamAuth,omitempty"`
+	// Message is what is being waited for, and Waited for how long already; only in the reports of Attach and Reboot.
+	Message string        `json:"message,omitempty"`
+	Waited  time.Duration `json:"waited,omitempty"`
 }
 
-// Inspect reads an instance and the family of parameter groups that it takes.
-func (c *Client) Inspect(ctx context.Context, id string) (Instance, error) {
-	in, err := c.describe(ctx, id)
+// noun is what people call it.
+func (in Instance) noun() string {
+	if in.isCluster() {
+		return "cluster"
+	}
+	return "instance"
+}
+
+func (in Instance) isCluster() bool { return in.Kind == KindAurora || in.Kind == KindMultiAZ }
+
+// dbInstance is a DB instance that is in no cluster.
+type dbInstance struct {
+	c  *Client
+	id string
+}
+
+func (d dbInstance) describe(ctx context.Context) (Instance, error) {
+	x, err := d.c.describeInstance(ctx, d.id)
 	if err != nil {
 		return Instance{}, err
 	}
-	if !strings.Contains(in.Engine, "postgres") {
-		return Instance{}, fault.New(fault.Operator, "inspect instance", id, "name an instance whose engine is PostgreSQL", "its engine is %s", in.Engine).WithCode(CodeNotPostgres)
-	}
-	if in.Family, err = c.family(ctx, in); err != nil {
-		return Instance{}, err
-	}
-	return in, nil
+	return instanceOf(x), nil
 }
 
-// describe reads the instance without its family: one call, for polling.
-func (c *Client) describe(ctx context.Context, id string) (Instance, error) {
+func (d dbInstance) attach(ctx context.Context, group string) error {
+	_, err := d.c.rds.ModifyDBInstance(ctx, &rds.ModifyDBInstanceInput{DBInstanceIdentifier: &d.id, DBParameterGroupName: &group, ApplyImmediately: aws.Bool(true)})
+	return err
+}
+
+func (d dbInstance) reboot(ctx context.Context, _ Instance) error {
+	return d.c.rebootInstance(ctx, d.id)
+}
+
+func (c *Client) rebootInstance(ctx context.Context, id string) error {
+	_, err := c.rds.RebootDBInstance(ctx, &rds.RebootDBInstanceInput{DBInstanceIdentifier: &id})
+	return err
+}
+
+func (c *Client) describeInstance(ctx context.Context, id string) (types.DBInstance, error) {
 	out, err := c.rds.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{DBInstanceIdentifier: &id})
 	if err != nil {
-		return Instance{}, c.explain(ctx, err, "inspect instance", id)
+		return types.DBInstance{}, c.explain(ctx, err, "inspect instance", id)
 	}
 	if len(out.DBInstances) != 1 {
-		return Instance{}, fault.New(fault.Bug, "inspect instance", id, "", "the API answered with %d instances", len(out.DBInstances))
+		return types.DBInstance{}, fault.New(fault.Bug, "inspect instance", id, "", "the API answered with %d instances", len(out.DBInstances))
 	}
-	return instanceOf(out.DBInstances[0]), nil
+	return out.DBInstances[0], nil
 }
 
 // family asks RDS instead of gluing the engine and the version together. A version that RDS no longer lists has the family
@@ -89,29 +127,31 @@ func (c *Client) family(ctx context.Context, in Instance) (string, error) {
 			}
 		}
 	}
-	g, err := c.group(ctx, in.ParameterGroup)
+	g, err := c.groupsOf(in).get(ctx, in.ParameterGroup)
 	if err != nil {
 		return "", err
 	}
-	return aws.ToString(g.DBParameterGroupFamily), nil
+	return g.family, nil
 }
 
 func instanceOf(x types.DBInstance) Instance {
-	in := Instance{ID: aws.ToString(x.DBInstanceIdentifier), ARN: aws.ToString(x.DBInstanceArn), Status: aws.ToString(x.DBInstanceStatus), Engine: aws.ToString(x.Engine),
-		EngineVersion: aws.ToString(x.EngineVersion), MasterUser: aws.ToString(x.MasterUsername), MultiAZ: aws.ToBool(x.MultiAZ),
+	in := Instance{ID: aws.ToString(x.DBInstanceIdentifier), Kind: KindInstance, ARN: aws.ToString(x.DBInstanceArn), Status: aws.ToString(x.DBInstanceStatus),
+		Engine: aws.ToString(x.Engine), EngineVersion: aws.ToString(x.EngineVersion), Class: aws.ToString(x.DBInstanceClass),
+		MasterUser: aws.ToString(x.MasterUsername), MultiAZ: aws.ToBool(x.MultiAZ),
 		ReplicaOf: aws.ToString(x.ReadReplicaSourceDBInstanceIdentifier), Replicas: x.ReadReplicaDBInstanceIdentifiers, Cluster: aws.ToString(x.DBClusterIdentifier),
-		AllocatedGiB: int(aws.ToInt32(x.AllocatedStorage)), Pending: pendingNames(x.PendingModifiedValues)}
+		Pending: pendingNames(x.PendingModifiedValues), StorageType: aws.ToString(x.StorageType), AllocatedGiB: int(aws.ToInt32(x.AllocatedStorage)),
+		MaxAllocatedGiB: int(aws.ToInt32(x.MaxAllocatedStorage)), BackupWindow: aws.ToString(x.PreferredBackupWindow),
+		MaintenanceWindow: aws.ToString(x.PreferredMaintenanceWindow), BackupRetentionDays: int(aws.ToInt32(x.BackupRetentionPeriod)),
+		AvailabilityZone: aws.ToString(x.AvailabilityZone), PubliclyAccessible: aws.ToBool(x.PubliclyAccessible), IAMAuth: aws.ToBool(x.IAMDatabaseAuthenticationEnabled),
+		SecurityGroups: securityGroupIDs(x.VpcSecurityGroups), MasterSecretARN: secretARN(x.MasterUserSecret)}
 	if x.Endpoint != nil {
 		in.Host, in.Port = aws.ToString(x.Endpoint.Address), int(aws.ToInt32(x.Endpoint.Port))
 	}
 	if x.DBSubnetGroup != nil {
 		in.VPC = aws.ToString(x.DBSubnetGroup.VpcId)
-	}
-	if x.MasterUserSecret != nil {
-		in.MasterSecretARN = aws.ToString(x.MasterUserSecret.SecretArn)
-	}
-	for _, g := range x.VpcSecurityGroups {
-		in.SecurityGroups = append(in.SecurityGroups, aws.ToString(g.VpcSecurityGroupId))
+		for _, subnet := range x.DBSubnetGroup.Subnets {
+			in.Subnets = append(in.Subnets, aws.ToString(subnet.SubnetIdentifier))
+		}
 	}
 	if len(x.DBParameterGroups) > 0 { // PostgreSQL instances have exactly one
 		in.ParameterGroup = aws.ToString(x.DBParameterGroups[0].DBParameterGroupName)
@@ -120,44 +160,17 @@ func instanceOf(x types.DBInstance) Instance {
 	return in
 }
 
-// pendingNames lists the fields that are set. The API sends an empty element when nothing is pending.
-func pendingNames(p *types.PendingModifiedValues) []string {
-	if p == nil {
-		return nil
+func securityGroupIDs(groups []types.VpcSecurityGroupMembership) []string {
+	var out []string
+	for _, g := range groups {
+		out = append(out, aws.ToString(g.VpcSecurityGroupId))
 	}
-	var names []string
-	for _, field := range []struct {
-		name string
-		set  bool
-	}{
-		{"AdditionalStorageVolumes", len(p.AdditionalStorageVolumes) > 0},
-		{"AllocatedStorage", p.AllocatedStorage != nil},
-		{"AutomationMode", p.AutomationMode != ""},
-		{"BackupRetentionPeriod", p.BackupRetentionPeriod != nil},
-		{"CACertificateIdentifier", p.CACertificateIdentifier != nil},
-		{"DBCapacityReservationIdentifier", p.DBCapacityReservationIdentifier != nil},
-		{"DBInstanceClass", p.DBInstanceClass != nil},
-		{"DBInstanceIdentifier", p.DBInstanceIdentifier != nil},
-		{"DBSubnetGroupName", p.DBSubnetGroupName != nil},
-		{"DedicatedLogVolume", p.DedicatedLogVolume != nil},
-		{"Engine", p.Engine != nil},
-		{"EngineVersion", p.EngineVersion != nil},
-		{"IAMDatabaseAuthenticationEnabled", p.IAMDatabaseAuthenticationEnabled != nil},
-		{"Iops", p.Iops != nil},
-		{"LicenseModel", p.LicenseModel != nil},
-		{"MasterUserPassword", p.MasterUserPassword != nil},
-		{"MultiAZ", p.MultiAZ != nil},
-		{"MultiTenant", p.MultiTenant != nil},
-		{"PendingCloudwatchLogsExports", p.PendingCloudwatchLogsExports != nil},
-		{"Port", p.Port != nil},
-		{"ProcessorFeatures", len(p.ProcessorFeatures) > 0},
-		{"ResumeFullAutomationModeTime", p.ResumeFullAutomationModeTime != nil},
-		{"StorageThroughput", p.StorageThroughput != nil},
-		{"StorageType", p.StorageType != nil},
-	} {
-		if field.set {
-			names = append(names, field.name)
-		}
+	return out
+}
+
+func secretARN(s *types.MasterUserSecret) string {
+	if s == nil {
+		return ""
 	}
-	return names
+	return aws.ToString(s.SecretArn)
 }

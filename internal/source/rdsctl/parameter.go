@@ -14,7 +14,7 @@ import (
 	"timeferry/internal/fault"
 )
 
-// Required gives the parameters that a live migration needs on an RDS instance of that major version. The keepalives and
+// Required gives the parameters that a live migration needs on RDS with that major version. The keepalives and
 // the long wal_sender_timeout (30 minutes, in milliseconds) keep the holder of the snapshot connected through a long copy.
 // Pure.
 func Required(major int) map[string]string {
@@ -31,8 +31,30 @@ func Required(major int) map[string]string {
 	return out
 }
 
+// requiredUnits are the units of Required's values.
+var requiredUnits = map[string]string{"tcp_keepalives_idle": "s", "tcp_keepalives_interval": "s", "wal_sender_timeout": "ms", "old_snapshot_threshold": "min"}
+
+// indispensable is the one required parameter without which there is no migration.
+const indispensable = "rds.logical_replication"
+
+// ours are the values of Required for an engine version such as 15.12, or none if that cannot be read.
+func ours(version string) map[string]string {
+	text, _, _ := strings.Cut(version, ".")
+	major, err := strconv.Atoi(text)
+	if err != nil {
+		return nil
+	}
+	return Required(major)
+}
+
 // parameters is a group's catalogue by name, as DescribeDBParameters gives it.
 type parameters map[string]types.Parameter
+
+func (p parameters) add(all []types.Parameter) {
+	for _, x := range all {
+		p[aws.ToString(x.ParameterName)] = x
+	}
+}
 
 func (p parameters) static(name string) bool { return aws.ToString(p[name].ApplyType) == "static" }
 
@@ -59,6 +81,64 @@ func (p parameters) differing(wanted map[string]string) []Change {
 	}
 	return out
 }
+
+// fit makes our own values acceptable to the family: one that it does not have or that cannot be changed is left out, one
+// outside of what is allowed becomes the nearest that is. The spec's own values, which are those that differ from ours, stay
+// as they are: whoever asks for something impossible has to hear of it.
+func (p parameters) fit(wanted, ours map[string]string) (fitting map[string]string, skipped []string) {
+	fitting = maps.Clone(wanted)
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if value, isOurs := ours[name]; !isOurs || value != wanted[name] {
+			continue
+		}
+		x, known := p[name]
+		switch {
+		case known && aws.ToBool(x.IsModifiable):
+			fitting[name] = nearest(x, inUnit(wanted[name], requiredUnits[name], unitOf(x)))
+		case known && sameValue(aws.ToString(x.DataType), p.value(name), wanted[name]): // fixed, and as it should be
+			delete(fitting, name)
+		case name != indispensable:
+			delete(fitting, name)
+			skipped = append(skipped, name)
+		}
+	}
+	return fitting, skipped
+}
+
+var milliseconds = map[string]int{"ms": 1, "s": 1000, "min": 60_000}
+
+// inUnit converts a span of time; without both units, and for a negative number, which is no span, it gives it as it is.
+func inUnit(value, from, to string) string {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 || from == to || milliseconds[from] == 0 || milliseconds[to] == 0 {
+		return value
+	}
+	return strconv.Itoa(n * milliseconds[from] / milliseconds[to])
+}
+
+// nearest moves an integer to the end of the allowed range, or to the item of the allowed list, that is nearest to it.
+func nearest(x types.Parameter, value string) string {
+	allowed := aws.ToString(x.AllowedValues)
+	n, err := strconv.Atoi(value)
+	if err != nil || aws.ToString(x.DataType) != "integer" || allows("integer", allowed, value) {
+		return value
+	}
+	candidates := strings.Split(allowed, ",")
+	if m := allowedRange.FindStringSubmatch(allowed); m != nil {
+		candidates = m[1:3]
+	}
+	best := value
+	for _, candidate := range candidates {
+		c, err := strconv.Atoi(strings.TrimSpace(candidate))
+		have, haveErr := strconv.Atoi(best)
+		if err == nil && (best == value || haveErr == nil && abs(c-n) < abs(have-n)) {
+			best = strconv.Itoa(c)
+		}
+	}
+	return best
+}
+
+func abs(n int) int { return max(n, -n) }
 
 // normalise puts wanted into RDS's words and refuses what RDS would refuse, all of it in one error.
 func (p parameters) normalise(wanted map[string]string) (map[string]string, error) {

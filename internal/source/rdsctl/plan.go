@@ -7,10 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/rds"
-	"github.com/aws/aws-sdk-go-v2/service/rds/types"
-
 	"timeferry/internal/fault"
 )
 
@@ -22,10 +18,10 @@ type Change struct {
 	Static bool   `json:"static,omitempty"` // takes effect with a reboot
 }
 
-// GroupPlan says what has to be done so that an instance runs with the wanted parameters. It holds names and values only
+// GroupPlan says what has to be done so that an instance or cluster runs with the wanted parameters. It holds names and values only
 // and may be stored; applying an old plan again is safe.
 type GroupPlan struct {
-	Group    string   `json:"group"`              // the group that the instance shall use
+	Group    string   `json:"group"`              // the group to be used
 	Family   string   `json:"family"`             //
 	Exists   bool     `json:"exists,omitempty"`   // the group was there when the plan was made
 	Ours     bool     `json:"ours,omitempty"`     // it exists and carries our tag
@@ -34,7 +30,9 @@ type GroupPlan struct {
 	Changes  []Change `json:"changes,omitempty"`  // to make in the group, by name
 	// Lost are values that people set in the group now in use and that the existing group to be used does not carry: its
 	// owner meant it so, but the report should say it.
-	Lost        []Change `json:"lost,omitempty"`
+	Lost []Change `json:"lost,omitempty"`
+	// Skipped are required parameters that the family does not have or that RDS does not let be changed there.
+	Skipped     []string `json:"skipped,omitempty"`
 	NeedsAttach bool     `json:"needsAttach,omitempty"`
 	NeedsReboot bool     `json:"needsReboot,omitempty"`
 }
@@ -46,28 +44,40 @@ func (c *Client) PlanGroup(ctx context.Context, in Instance, group string, wante
 		return GroupPlan{}, fault.New(fault.Operator, "plan parameter group for", in.ID, "name the cluster in the spec, under source.rds.cluster",
 			"it is a member of cluster %s, which takes a cluster parameter group", in.Cluster).WithCode(CodeClusterMember)
 	}
-	current, err := c.parameters(ctx, in.ParameterGroup)
+	current, err := c.groupsOf(in).parameters(ctx, in.ParameterGroup)
 	if err != nil {
 		return GroupPlan{}, err
 	}
+	wanted, skipped := current.fit(wanted, ours(in.EngineVersion))
 	if wanted, err = current.normalise(wanted); err != nil {
 		return GroupPlan{}, err
 	}
+	plan, err := c.planGroup(ctx, in, group, current, wanted)
+	plan.Skipped = skipped
+	return plan, err
+}
+
+func (c *Client) planGroup(ctx context.Context, in Instance, group string, current parameters, wanted map[string]string) (GroupPlan, error) {
 	if len(current.differing(wanted)) == 0 {
-		return GroupPlan{Group: in.ParameterGroup, Family: in.Family, Exists: true, NeedsReboot: in.ApplyStatus == ApplyPendingReboot}, nil
+		return GroupPlan{Group: in.ParameterGroup, Family: in.Family, Exists: true, NeedsReboot: mayNeedReboot(in)}, nil
 	}
 	group = strings.ToLower(group)
 	if err := checkGroupName(group); err != nil {
 		return GroupPlan{}, err
 	}
-	existing, err := c.group(ctx, group)
+	existing, err := c.groupsOf(in).get(ctx, group)
 	switch {
-	case hasCode(err, "DBParameterGroupNotFound"):
+	case hasCode(err, noGroupCodes...):
 		return planNewGroup(in, group, current, wanted), nil
 	case err != nil:
 		return GroupPlan{}, err
 	}
 	return c.planExistingGroup(ctx, in, existing, current, wanted)
+}
+
+// mayNeedReboot also counts what is still being applied, which may end in pending-reboot; Reboot leaves alone what does not.
+func mayNeedReboot(in Instance) bool {
+	return in.ApplyStatus == ApplyPendingReboot || in.ApplyStatus == ApplyApplying
 }
 
 // planNewGroup copies a group of the user's, and makes a new one where a default group, which cannot be copied, is in use.
@@ -86,13 +96,12 @@ func planNewGroup(in Instance, group string, current parameters, wanted map[stri
 }
 
 // planExistingGroup takes up a group that an earlier run made, or uses one that has the values already.
-func (c *Client) planExistingGroup(ctx context.Context, in Instance, g types.DBParameterGroup, current parameters, wanted map[string]string) (GroupPlan, error) {
-	name := aws.ToString(g.DBParameterGroupName)
-	plan := GroupPlan{Group: name, Family: in.Family, Exists: true, NeedsAttach: in.ParameterGroup != name}
-	if family := aws.ToString(g.DBParameterGroupFamily); family != in.Family {
-		return GroupPlan{}, differs(name, "it is of family %s, and the instance takes %s", family, in.Family)
+func (c *Client) planExistingGroup(ctx context.Context, in Instance, g group, current parameters, wanted map[string]string) (GroupPlan, error) {
+	plan := GroupPlan{Group: g.name, Family: in.Family, Exists: true, NeedsAttach: in.ParameterGroup != g.name}
+	if g.family != in.Family {
+		return GroupPlan{}, differs(g.name, "it is of family %s, and the %s takes %s", g.family, in.noun(), in.Family)
 	}
-	values, err := c.parameters(ctx, name)
+	values, err := c.groupsOf(in).parameters(ctx, g.name)
 	if err != nil {
 		return GroupPlan{}, err
 	}
@@ -111,7 +120,7 @@ func (c *Client) planExistingGroup(ctx context.Context, in Instance, g types.DBP
 		plan.Changes = values.differing(carried)
 	case plan.Ours:
 	case len(plan.Changes) > 0:
-		return GroupPlan{}, differs(name, "it was not made by Timeferry, and there %s", listChanges(plan.Changes))
+		return GroupPlan{}, differs(g.name, "it was not made by Timeferry, and there %s", listChanges(plan.Changes))
 	case plan.NeedsAttach:
 		plan.Lost = values.differing(carried)
 		for i, lost := range plan.Lost { // seen from the instance: from what is in force to what the group says
@@ -119,7 +128,7 @@ func (c *Client) planExistingGroup(ctx context.Context, in Instance, g types.DBP
 		}
 	}
 	static := slices.ContainsFunc(plan.Changes, func(change Change) bool { return change.Static })
-	plan.NeedsReboot = plan.NeedsAttach || static || in.ApplyStatus == ApplyPendingReboot
+	plan.NeedsReboot = plan.NeedsAttach || static || mayNeedReboot(in)
 	return plan, nil
 }
 
@@ -148,67 +157,4 @@ func checkGroupName(name string) error {
 	}
 	return fault.New(fault.Operator, "check parameter group name", name,
 		"use 1 to 255 letters, digits and single hyphens, beginning with a letter, without periods", "RDS does not take this name").WithCode(CodeBadGroupName)
-}
-
-func (c *Client) group(ctx context.Context, name string) (types.DBParameterGroup, error) {
-	out, err := c.rds.DescribeDBParameterGroups(ctx, &rds.DescribeDBParameterGroupsInput{DBParameterGroupName: &name})
-	if err != nil {
-		return types.DBParameterGroup{}, c.explain(ctx, err, "read parameter group", name)
-	}
-	if len(out.DBParameterGroups) != 1 {
-		return types.DBParameterGroup{}, fault.New(fault.Bug, "read parameter group", name, "", "the API answered with %d groups", len(out.DBParameterGroups))
-	}
-	return out.DBParameterGroups[0], nil
-}
-
-// parameters reads all pages: a PostgreSQL family has several hundred parameters, and a page at most 100.
-func (c *Client) parameters(ctx context.Context, group string) (parameters, error) {
-	out := parameters{}
-	pages := rds.NewDescribeDBParametersPaginator(c.rds, &rds.DescribeDBParametersInput{DBParameterGroupName: &group})
-	for pages.HasMorePages() {
-		part, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, c.explain(ctx, err, "read parameters of group", group)
-		}
-		for _, x := range part.Parameters {
-			out[aws.ToString(x.ParameterName)] = x
-		}
-	}
-	return out, nil
-}
-
-// GroupValues gives what the instance's parameter group says, as input of Headroom: values and RDS's AllowedValues, by
-// parameter. Without those whose engine default is in force; values may be formulas.
-func (c *Client) GroupValues(ctx context.Context, in Instance) (values, allowed map[string]string, err error) {
-	catalogue, err := c.parameters(ctx, in.ParameterGroup)
-	if err != nil {
-		return nil, nil, err
-	}
-	values, allowed = map[string]string{}, map[string]string{}
-	for name, x := range catalogue {
-		if value := aws.ToString(x.ParameterValue); value != "" {
-			values[name] = value
-		}
-		if aws.ToString(x.AllowedValues) != "" {
-			allowed[name] = *x.AllowedValues
-		}
-	}
-	return values, allowed, nil
-}
-
-// tagKey marks the groups that we made; the value is the migration's name.
-const tagKey = "timeferry:migration"
-
-// ownerOf gives the migration that made the group.
-func (c *Client) ownerOf(ctx context.Context, g types.DBParameterGroup) (migration string, ours bool, err error) {
-	out, err := c.rds.ListTagsForResource(ctx, &rds.ListTagsForResourceInput{ResourceName: g.DBParameterGroupArn})
-	if err != nil {
-		return "", false, c.explain(ctx, err, "read tags of parameter group", aws.ToString(g.DBParameterGroupName))
-	}
-	for _, tag := range out.TagList {
-		if aws.ToString(tag.Key) == tagKey {
-			return aws.ToString(tag.Value), true, nil
-		}
-	}
-	return "", false, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"timeferry/internal/awssim"
+	"timeferry/internal/contract"
 	"timeferry/internal/fault"
 	"timeferry/internal/source/rdsctl"
 )
@@ -22,9 +23,18 @@ func TestRequired(t *testing.T) {
 
 func TestInspect(t *testing.T) {
 	w := newFixture(t, func(c *awssim.InstanceConfig) { c.MasterSecretARN, c.ReplicaOf = "arn:secret", "primary" })
-	require.Equal(t, rdsctl.Instance{ID: "shop", ARN: shopARN, Status: "available", Engine: "postgres", EngineVersion: "15.12", Family: "postgres15",
-		Host: "db.example", Port: 5432, MasterUser: "postgres", ParameterGroup: "default.postgres15", ApplyStatus: "in-sync", VPC: "vpc-1",
-		SecurityGroups: []string{"sg-1"}, ReplicaOf: "primary", MasterSecretARN: "arn:secret", AllocatedGiB: 50}, w.inspect(t))
+	in := w.inspect(t)
+	require.Equal(t, rdsctl.Instance{ID: "shop", Kind: "instance", ARN: shopARN, Status: "available", Engine: "postgres", EngineVersion: "15.12", Family: "postgres15",
+		Class: "db.t3.medium", Host: "db.example", Port: 5432, MasterUser: "postgres", ParameterGroup: "default.postgres15", ApplyStatus: "in-sync", VPC: "vpc-1",
+		SecurityGroups: []string{"sg-1"}, ReplicaOf: "primary", MasterSecretARN: "arn:secret", AllocatedGiB: 50, BackupRetentionDays: 7},
+		withoutDetails(in))
+}
+
+// withoutDetails leaves out what the simulator makes up; TestInstanceOfAnAnswer has those.
+func withoutDetails(in rdsctl.Instance) rdsctl.Instance {
+	in.StorageType, in.MaxAllocatedGiB, in.BackupWindow, in.MaintenanceWindow, in.AvailabilityZone, in.Subnets = "", 0, "", "", "", nil
+	in.PubliclyAccessible, in.IAMAuth = false, false
+	return in
 }
 
 func TestInspectFamilyOfUnlistedVersion(t *testing.T) {
@@ -34,9 +44,9 @@ func TestInspectFamilyOfUnlistedVersion(t *testing.T) {
 
 func TestInspectRefusals(t *testing.T) {
 	w := newFixture(t, func(c *awssim.InstanceConfig) { c.Engine = "mysql" })
-	_, err := w.client.Inspect(t.Context(), "nobody")
+	_, err := w.client.Inspect(t.Context(), contract.RDS{Instance: "nobody"})
 	requireFault(t, err, fault.Operator, rdsctl.CodeNoInstance, "nobody", "us-west-2")
-	_, err = w.client.Inspect(t.Context(), "shop")
+	_, err = w.client.Inspect(t.Context(), shop)
 	requireFault(t, err, fault.Operator, rdsctl.CodeNotPostgres, "mysql")
 }
 
@@ -82,7 +92,7 @@ func TestPlanWhenAllIsThere(t *testing.T) {
 	require.False(t, w.plan(t, wanted).Create, "other spellings of the same values")
 
 	w.mustCustomGroup(t, "prod2", "postgres15", values, false)
-	_, err := w.client.Attach(t.Context(), "shop", "prod2", nil)
+	_, err := w.client.Attach(t.Context(), shop, "prod2", nil)
 	require.NoError(t, err)
 	plan := w.plan(t, rdsctl.Required(15))
 	require.False(t, plan.NeedsAttach)

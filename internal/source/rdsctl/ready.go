@@ -9,17 +9,17 @@ import (
 	"timeferry/internal/fault"
 )
 
-// statusBackingUp is an instance whose backup runs. It serves, but can neither take a parameter group nor reboot.
+// statusBackingUp is that of an instance or cluster whose backup runs. It serves, but can neither take a parameter group nor reboot.
 const statusBackingUp = "backing-up"
 
-// CheckReady says whether the instance can be changed now; it only reads. NotReady is for what ends by itself (a backup, a
-// modification under way), Operator for what needs a person.
+// CheckReady says whether the instance or cluster can be changed now; it only reads. NotReady is for what ends by itself (a
+// backup, a modification under way), Operator for what needs a person.
 func (c *Client) CheckReady(ctx context.Context, in Instance) error {
-	const op = "prepare instance"
-	if err := checkNotStuck(in, op); err != nil {
+	op := "prepare " + in.noun()
+	if err := c.checkNotStuck(ctx, in, op); err != nil {
 		return err
 	}
-	if err := checkApplied(in, op); err != nil {
+	if err := c.checkApplied(ctx, in, op); err != nil {
 		return err
 	}
 	if err := c.checkBlueGreen(ctx, in); err != nil {
@@ -29,12 +29,12 @@ func (c *Client) CheckReady(ctx context.Context, in Instance) error {
 	case StatusAvailable:
 		return nil
 	case statusBackingUp:
-		return fault.New(fault.NotReady, op, in.ID, "it goes on when the backup has ended; the first backup of a large instance takes hours", "a backup is running")
+		return fault.New(fault.NotReady, op, in.ID, "it goes on when the backup has ended; the first backup of a large database takes hours", "a backup is running")
 	}
-	return fault.New(fault.NotReady, op, in.ID, "it goes on when the instance is available", "the instance is %s", in.Status)
+	return fault.New(fault.NotReady, op, in.ID, "it goes on when the "+in.noun()+" is available", "the %s is %s", in.noun(), in.Status)
 }
 
-// checkBlueGreen refuses an instance on either side of a blue/green deployment: RDS replicates logically between the two
+// checkBlueGreen refuses an instance or cluster on either side of a blue/green deployment: RDS replicates logically between the two
 // with slots of its own, a slot of ours keeps it from switching over, and after a switchover ours is on the wrong side.
 func (c *Client) checkBlueGreen(ctx context.Context, in Instance) error {
 	// All are read, since AWS does not say whether its filters take names or ARNs; an account has few.
@@ -53,10 +53,10 @@ func (c *Client) checkBlueGreen(ctx context.Context, in Instance) error {
 			case "SWITCHOVER_COMPLETED": // nothing goes on any more; only its record is left
 				continue
 			case "DELETING":
-				return fault.New(fault.NotReady, "prepare instance", in.ID, "it goes on when the deployment is gone", "blue/green deployment %s is being deleted", name)
+				return fault.New(fault.NotReady, "prepare "+in.noun(), in.ID, "it goes on when the deployment is gone", "blue/green deployment %s is being deleted", name)
 			}
-			return fault.New(fault.Operator, "prepare instance", in.ID,
-				"switch it over or delete it (without its source), then name the instance that the application uses and resume",
+			return fault.New(fault.Operator, "prepare "+in.noun(), in.ID,
+				"switch it over or delete it (without its source), then name the "+in.noun()+" that the application uses and resume",
 				"it is part of blue/green deployment %s, which is %s", name, status).WithCode(CodeBlueGreen)
 		}
 	}

@@ -17,11 +17,15 @@ import (
 )
 
 // recorder keeps what onProgress was told.
-type recorder struct{ states, messages []string }
+type recorder struct {
+	states, messages []string
+	waited           time.Duration
+}
 
 func (r *recorder) take(in rdsctl.Instance) {
 	r.states = append(r.states, in.Status+"/"+in.ApplyStatus)
 	r.messages = append(r.messages, in.Message)
+	r.waited = in.Waited
 }
 
 func (w world) mustGroup(t *testing.T) {
@@ -32,7 +36,7 @@ func (w world) mustGroup(t *testing.T) {
 func (w world) mustAttach(t *testing.T) {
 	t.Helper()
 	w.mustGroup(t)
-	_, err := w.client.Attach(t.Context(), "shop", "shop-timeferry", nil)
+	_, err := w.client.Attach(t.Context(), shop, "shop-timeferry", nil)
 	require.NoError(t, err)
 }
 
@@ -40,7 +44,7 @@ func TestAttachAndReboot(t *testing.T) {
 	w := newTimedFixture(t, slow, nil)
 	w.mustGroup(t)
 	var seen recorder
-	in, err := w.client.Attach(t.Context(), "shop", "Shop-Timeferry", seen.take)
+	in, err := w.client.Attach(t.Context(), shop, "Shop-Timeferry", seen.take)
 	require.NoError(t, err)
 	require.Equal(t, "shop-timeferry", in.ParameterGroup)
 	require.Equal(t, "pending-reboot", in.ApplyStatus)
@@ -48,20 +52,20 @@ func TestAttachAndReboot(t *testing.T) {
 	require.NotContains(t, seen.messages, "")
 	require.Zero(t, w.server.count(), "attaching reboots nothing")
 
-	in, err = w.client.Attach(t.Context(), "shop", "shop-timeferry", nil)
+	in, err = w.client.Attach(t.Context(), shop, "shop-timeferry", nil)
 	require.NoError(t, err)
 	require.Equal(t, "pending-reboot", in.ApplyStatus)
 	require.Equal(t, 1, w.simulator.Calls("ModifyDBInstance"), "already attached: only waits")
 
 	seen = recorder{}
-	in, err = w.client.Reboot(t.Context(), "shop", seen.take)
+	in, err = w.client.Reboot(t.Context(), shop, noLimit, seen.take)
 	require.NoError(t, err)
 	require.Equal(t, "available/in-sync", in.Status+"/"+in.ApplyStatus)
 	require.Contains(t, seen.states, "rebooting/pending-reboot")
 	require.Equal(t, "logical", w.server.restarts[0]["wal_level"])
 	require.Equal(t, "1800000", w.server.restarts[0]["wal_sender_timeout"])
 
-	in, err = w.client.Reboot(t.Context(), "shop", nil)
+	in, err = w.client.Reboot(t.Context(), shop, noLimit, nil)
 	require.NoError(t, err)
 	require.Equal(t, "in-sync", in.ApplyStatus)
 	require.Equal(t, 1, w.server.count(), "in-sync: no reboot")
@@ -75,7 +79,7 @@ func TestAttachRefusesOthersModifications(t *testing.T) {
 		AllocatedStorage: aws.Int32(200), DBInstanceClass: aws.String("db.r6g.large")})
 	require.NoError(t, err)
 	require.Equal(t, []string{"AllocatedStorage", "DBInstanceClass"}, w.inspect(t).Pending)
-	_, err = w.client.Attach(t.Context(), "shop", "shop-timeferry", nil)
+	_, err = w.client.Attach(t.Context(), shop, "shop-timeferry", nil)
 	requireFault(t, err, fault.Operator, rdsctl.CodePendingModifications, "AllocatedStorage", "DBInstanceClass")
 	in := w.inspect(t)
 	require.Equal(t, 50, in.AllocatedGiB, "nothing was set off")
@@ -104,10 +108,10 @@ func TestAttachAndRebootThroughFaults(t *testing.T) {
 				w.simulator.Inject(f)
 			}
 			var seen recorder
-			in, err := w.client.Attach(t.Context(), "shop", "shop-timeferry", seen.take)
+			in, err := w.client.Attach(t.Context(), shop, "shop-timeferry", seen.take)
 			require.NoError(t, err)
 			require.Equal(t, "pending-reboot", in.ApplyStatus)
-			in, err = w.client.Reboot(t.Context(), "shop", seen.take)
+			in, err = w.client.Reboot(t.Context(), shop, noLimit, seen.take)
 			require.NoError(t, err)
 			require.Equal(t, "shop-timeferry available in-sync", in.ParameterGroup+" "+in.Status+" "+in.ApplyStatus)
 			require.Equal(t, 1, w.server.count(), "one reboot, no more")
@@ -129,18 +133,18 @@ func TestCallsDieWhileWaiting(t *testing.T) {
 		require.Equal(t, fault.Unknown, fault.Classify(err), "the caller's cancellation passes through")
 	}
 	dying(func(ctx context.Context, progress func(rdsctl.Instance)) error {
-		_, err := w.client.Attach(ctx, "shop", "shop-timeferry", progress)
+		_, err := w.client.Attach(ctx, shop, "shop-timeferry", progress)
 		return err
 	})
-	_, err := w.client.Attach(t.Context(), "shop", "shop-timeferry", nil)
+	_, err := w.client.Attach(t.Context(), shop, "shop-timeferry", nil)
 	require.NoError(t, err)
 	require.Equal(t, 1, w.simulator.Calls("ModifyDBInstance"))
 
 	dying(func(ctx context.Context, progress func(rdsctl.Instance)) error {
-		_, err := w.client.Reboot(ctx, "shop", progress)
+		_, err := w.client.Reboot(ctx, shop, noLimit, progress)
 		return err
 	})
-	in, err := w.client.Reboot(t.Context(), "shop", nil)
+	in, err := w.client.Reboot(t.Context(), shop, noLimit, nil)
 	require.NoError(t, err)
 	require.Equal(t, "in-sync", in.ApplyStatus)
 	require.Equal(t, 1, w.server.count())
@@ -152,9 +156,9 @@ func TestStatesThatNeedAPerson(t *testing.T) {
 			w := newFixture(t, nil)
 			w.mustAttach(t)
 			w.simulator.Inject(awssim.Fault{Kind: awssim.ForceStatus, Instance: "shop", Code: status})
-			_, err := w.client.Reboot(t.Context(), "shop", nil)
+			_, err := w.client.Reboot(t.Context(), shop, noLimit, nil)
 			requireFault(t, err, fault.Operator, rdsctl.CodeInstanceState, status)
-			_, err = w.client.Attach(t.Context(), "shop", "shop-timeferry", nil)
+			_, err = w.client.Attach(t.Context(), shop, "shop-timeferry", nil)
 			requireFault(t, err, fault.Operator, rdsctl.CodeInstanceState, status)
 			require.Zero(t, w.server.count())
 		})
@@ -165,16 +169,16 @@ func TestRebootThatDoesNotStart(t *testing.T) {
 	w := newFixture(t, nil)
 	w.mustAttach(t)
 	w.server.fail = errors.New("could not map memory")
-	_, err := w.client.Reboot(t.Context(), "shop", nil)
-	requireFault(t, err, fault.Operator, rdsctl.CodeInstanceState, "incompatible-parameters", "parameter group")
+	_, err := w.client.Reboot(t.Context(), shop, noLimit, nil)
+	requireFault(t, err, fault.Operator, rdsctl.CodeInstanceState, "incompatible-parameters", "RDS says: Database instance put into incompatible-parameters")
 }
 
 func TestAttachRefusedByRDS(t *testing.T) {
 	w := newFixture(t, nil)
-	_, err := w.client.Attach(t.Context(), "shop", "no-such-group", nil)
+	_, err := w.client.Attach(t.Context(), shop, "no-such-group", nil)
 	require.Equal(t, fault.Operator, fault.Classify(err))
 	w.mustCustomGroup(t, "old", "postgres14", nil, false)
-	_, err = w.client.Attach(t.Context(), "shop", "old", nil)
+	_, err = w.client.Attach(t.Context(), shop, "old", nil)
 	requireFault(t, err, fault.Operator, rdsctl.CodeGroupRefused, "postgres14")
 }
 
@@ -182,7 +186,7 @@ func TestRebootWithoutEffect(t *testing.T) {
 	w := newFixture(t, nil)
 	w.mustAttach(t)
 	w.simulator.Inject(awssim.Fault{Kind: awssim.RebootAsFailover})
-	_, err := w.client.Reboot(t.Context(), "shop", nil)
+	_, err := w.client.Reboot(t.Context(), shop, noLimit, nil)
 	requireFault(t, err, fault.Operator, rdsctl.CodeStillPending, "shop-timeferry")
 	require.Equal(t, 1, w.server.count(), "no second reboot without being asked")
 }
@@ -191,9 +195,9 @@ func TestRebootThatNeverBegins(t *testing.T) {
 	w := newFixture(t, nil)
 	w.mustAttach(t)
 	w.simulator.Inject(awssim.Fault{Kind: awssim.RebootForgotten})
-	_, err := w.client.Reboot(t.Context(), "shop", nil)
+	_, err := w.client.Reboot(t.Context(), shop, noLimit, nil)
 	requireFault(t, err, fault.NotReady, "", "has not begun")
-	in, err := w.client.Reboot(t.Context(), "shop", nil)
+	in, err := w.client.Reboot(t.Context(), shop, noLimit, nil)
 	require.NoError(t, err)
 	require.Equal(t, "in-sync", in.ApplyStatus)
 	require.Equal(t, 1, w.server.count())
@@ -204,7 +208,7 @@ func TestProgressOfEachPoll(t *testing.T) {
 	w.mustGroup(t)
 	var seen recorder
 	before := w.simulator.Calls("DescribeDBInstances")
-	_, err := w.client.Attach(t.Context(), "shop", "shop-timeferry", seen.take)
+	_, err := w.client.Attach(t.Context(), shop, "shop-timeferry", seen.take)
 	require.NoError(t, err)
 	require.Equal(t, w.simulator.Calls("DescribeDBInstances")-before-1, len(seen.states), "every look but the last")
 	require.True(t, slices.Contains(seen.states, "available/in-sync"))
