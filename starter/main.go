@@ -1,4 +1,5 @@
-// Command starter starts, steers and watches migrations. It speaks to Temporal only: databases and AWS are the worker's.
+// Command starter starts, steers and watches migrations. For that it speaks to Temporal only: databases and AWS are the
+// worker's. Only its machine commands, which come before there is a worker, speak to AWS.
 package main
 
 import (
@@ -76,7 +77,7 @@ Temporal is found by TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and the other standard
 Exit codes: 0 done, 1 failed, 2 bad usage or spec, 3 refused (not in that phase, lag too high).`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(preflightCommand(out), startCommand(out), statusCommand(out), watchCommand(out), reportCommand(out), listCommand(out))
+	root.AddCommand(preflightCommand(out), startCommand(out), statusCommand(out), watchCommand(out), reportCommand(out), listCommand(out), machineCommand(out))
 	for _, c := range orderCommands(out) {
 		root.AddCommand(c)
 	}

@@ -1,5 +1,5 @@
 // Command worker runs the activities and workflows of Timeferry. It is the machine that the data flows through, and it
-// keeps the spool of changes in its data directory.
+// keeps the spool of changes in its data directory. "worker environment" fetches its secret variables, for systemd.
 package main
 
 import (
@@ -35,6 +35,12 @@ type settings struct {
 }
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "environment" {
+		exitOn(writeEnvironment(ctx, os.Args[2:], os.Stderr))
+		return
+	}
 	var s settings
 	flag.StringVar(&s.dataDir, "data-dir", "timeferry-data", "directory for the spool and this worker's identity; keep it over restarts")
 	flag.StringVar(&s.hostID, "host-id", "", "this worker's identity (default: kept in the data directory)")
@@ -46,24 +52,34 @@ func main() {
 		fmt.Fprintf(os.Stderr, "worker: unexpected argument %q; see worker -h\n", flag.Arg(0))
 		os.Exit(2)
 	}
-	if err := run(s); err != nil {
+	exitOn(run(ctx, s))
+}
+
+func exitOn(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		os.Exit(1)
 	}
 }
 
-func run(s settings) error {
+// run works until ctx ends.
+func run(ctx context.Context, s settings) error {
 	level := slog.LevelInfo
 	if s.debug {
 		level = slog.LevelDebug
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(logger) // for what a room notes by itself: a downloaded certificate bundle
 	home, err := openHome(s.dataDir, s.hostID)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = home.Close() }() // the lock goes with the process anyway
-	observed, err := serveMetrics(s.metricsAddress, logger)
+	facts, err := readMachine(ctx, s.dataDir, logger)
+	if err != nil {
+		return err
+	}
+	observed, err := serveMetrics(s.metricsAddress, measured(facts, s.dataDir), logger)
 	if err != nil {
 		return err
 	}
@@ -74,10 +90,9 @@ func run(s settings) error {
 	}
 	defer c.Close()
 
-	acts := &activities.Activities{Client: c, Spools: spool.NewSet(home.spoolDir()), HostID: home.hostID, Log: logger, Metrics: observed.ours, AWSPoll: s.awsPoll}
+	acts := &activities.Activities{Client: c, Spools: spool.NewSet(home.spoolDir()), HostID: home.hostID, Log: logger, Metrics: observed.ours, AWSPoll: s.awsPoll,
+		Machine: machineNow(facts, s.dataDir)}
 	workers := []worker.Worker{sharedWorker(c, acts), hostWorker(c, acts)}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	for _, w := range workers {
 		if err := w.Start(); err != nil {
 			return fmt.Errorf("start: %w", err)

@@ -29,7 +29,7 @@ type metrics struct {
 }
 
 // serveMetrics listens on address ("" is nowhere) and serves /metrics and /healthz until close.
-func serveMetrics(address string, logger *slog.Logger) (metrics, error) {
+func serveMetrics(address string, machine obs.Machine, logger *slog.Logger) (metrics, error) {
 	if address == "" {
 		return metrics{}, nil
 	}
@@ -42,6 +42,7 @@ func serveMetrics(address string, logger *slog.Logger) (metrics, error) {
 		OnRegisterError: func(err error) { logger.Warn("register metric", "err", err) }})
 	scope, closer := tally.NewRootScope(tally.ScopeOptions{CachedReporter: reporter, Separator: tallyprom.DefaultSeparator,
 		SanitizeOptions: &sdktally.PrometheusSanitizeOptions, OmitCardinalityMetrics: true}, time.Second)
+	obs.RegisterMachine(registry, machine)
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })

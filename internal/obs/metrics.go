@@ -1,6 +1,7 @@
 // Package obs holds the worker's metrics.
 //
-// In: what activities report. Out: a Prometheus registry, served by the worker at --metrics-address.
+// In: what activities report, and what the worker's machine is. Out: a Prometheus registry, served by the worker at
+// --metrics-address.
 // Invariants: labels are bounded: the migration's name, never SQL, never a row's value.
 //
 // Not here: logging of rooms, Temporal's own metrics (the worker adds them to the same registry).

@@ -1,7 +1,9 @@
 package obs_test
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -55,10 +57,34 @@ func TestNoMetricsRecordNothing(t *testing.T) {
 	m.Forget("shop")
 }
 
+func TestTheMachineIsMeasuredAtEachLook(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	free, err := int64(9), error(nil)
+	obs.RegisterMachine(registry, obs.Machine{CPUs: 2, MemoryBytes: 8, DiskBytes: 10, DiskFreeBytes: func() (int64, error) { return free, err }})
+	look := func() map[string]float64 {
+		families, gatherErr := registry.Gather()
+		require.NoError(t, gatherErr)
+		found := map[string]float64{}
+		for _, f := range families {
+			require.Empty(t, f.GetMetric()[0].GetLabel())
+			found[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
+		}
+		return found
+	}
+	want := map[string]float64{"timeferry_machine_cpus": 2, "timeferry_machine_memory_bytes": 8, "timeferry_machine_disk_bytes": 10, "timeferry_machine_disk_free_bytes": 9}
+	require.Equal(t, want, look())
+	free = 4
+	want["timeferry_machine_disk_free_bytes"] = 4
+	require.Equal(t, want, look())
+	err = errors.New("gone")
+	require.True(t, math.IsNaN(look()["timeferry_machine_disk_free_bytes"]))
+}
+
 // TestEveryMetricIsDocumented compares docs/metrics.md with the registry.
 func TestEveryMetricIsDocumented(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	record(obs.NewMetrics(registry))
+	obs.RegisterMachine(registry, obs.Machine{DiskFreeBytes: func() (int64, error) { return 0, nil }})
 	families, err := registry.Gather()
 	require.NoError(t, err)
 	docs, err := os.ReadFile("../../docs/metrics.md")
