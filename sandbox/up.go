@@ -80,7 +80,7 @@ func printGuide(out io.Writer, w *world.World) {
 	fmt.Fprintf(out, `
 The sandbox is up.
   source    RDS instance %s, 127.0.0.1:%d, database %s, user %s
-  RDS API   http://127.0.0.1:%d
+  RDS API   http://127.0.0.1:%d, instance metadata on port %d
   target    127.0.0.1:%d, database %s, user %s
   Temporal  127.0.0.1:%d, UI http://127.0.0.1:%d
   logs      %s/logs
@@ -88,8 +88,8 @@ The sandbox is up.
 In another shell, in this directory:
   source %s/env
   psql service=source       and service=target, service=app
-`, world.Instance, p.Source, world.SourceDatabase, world.SourceUser, p.AWS, p.Target, world.TargetDatabase, world.TargetUser,
-		p.Temporal, p.UI, dir, dir)
+`, world.Instance, p.Source, world.SourceDatabase, world.SourceUser, p.AWS, p.Metadata, p.Target, world.TargetDatabase,
+		world.TargetUser, p.Temporal, p.UI, dir, dir)
 	lines := &strings.Builder{}
 	for _, s := range steps {
 		fmt.Fprintf(lines, "\n%-10s starter %s\n%-10s temporal %s\n%-10s tctl %s\n", s.what, s.starter, "    or", s.temporal, "    or", s.tctl)

@@ -151,6 +151,9 @@ func (d *demo) proveLoad(ctx context.Context, s load.Summary) {
 	if len(s.Failures) > 0 {
 		unexpected = fmt.Errorf("%d kinds of errors, the first: %s", len(s.Failures), s.Failures[0])
 	}
+	if s.Committed == 0 { // then all that follows would be true of nothing
+		unexpected = errors.Join(unexpected, errors.New("it committed nothing"))
+	}
 	d.verdict.check("no statement of the application failed because of the migration", unexpected)
 	d.verdict.check(fmt.Sprintf("each of the %d acknowledged transactions is on the target exactly once", s.Committed), load.Check(ctx, d.target, s))
 }

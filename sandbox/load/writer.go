@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -115,7 +116,8 @@ func dial(ctx context.Context, e pgkit.Endpoint) (*pgx.Conn, error) {
 	if mode == "" {
 		mode = "prefer"
 	}
-	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d dbname=%s user=%s sslmode=%s application_name=shop", e.Host, e.Port, e.Database, e.User, mode))
+	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d dbname=%s user=%s sslmode=%s sslrootcert='%s' application_name=shop",
+		e.Host, e.Port, e.Database, e.User, mode, strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(e.SSLRootCert)))
 	if err != nil {
 		return nil, err
 	}

@@ -12,11 +12,16 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"timeferry/internal/contract"
+	"timeferry/internal/pgkit"
 	"timeferry/internal/testkit/pgserver"
 )
 
 // Spec is the order for the world's migration, in YAML.
 func (w *World) Spec() string {
+	ingress := ""
+	if w.options.Gate {
+		ingress = "  securityGroup: " + SecurityGroup + "\n"
+	}
 	return fmt.Sprintf(`# The order for the sandbox's migration. The passwords are in the worker's environment.
 name: %s
 source:
@@ -24,25 +29,31 @@ source:
   database: %s
   user: %s
   password: {env: SOURCE_PASSWORD}
-  sslMode: disable # both servers listen on loopback only
+  sslMode: verify-full
+  sslRootCert: %s # of the sandbox's own authority; "rds" would be AWS's bundle
 target:
   host: %s
   port: %d
   database: %s
   user: %s
   password: {env: TARGET_PASSWORD}
-  sslMode: disable
+  sslMode: verify-full
+  sslRootCert: %s
 prepare:
   reboot: approve
-tables:
+%stables:
   include: ["public.*", "iot.*"]
 hypertables:
   - {table: public.metrics, timeColumn: ts, chunkInterval: 1 day}
   - {table: iot.sensor_events, timeColumn: ts, chunkInterval: 7 days}
 copy: {concurrency: 4, partSize: 32MiB}
 cutover: {mode: signal, maxLag: 16MiB, verify: checksum}
-`, Migration, Instance, Region, SourceDatabase, SourceUser, Host, w.Ports.Target, TargetDatabase, TargetUser)
+`, Migration, Instance, Region, SourceDatabase, SourceUser, yamlText(w.Path(sourceRoot)), Host, w.Ports.Target, TargetDatabase, TargetUser,
+		yamlText(w.Path(targetRoot)), ingress)
 }
+
+// yamlText quotes what may hold anything, as a path may.
+func yamlText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // environment is what worker, starter, temporal and tctl need, in the order in which it is written down.
 func (w *World) environment() [][2]string {
@@ -56,8 +67,8 @@ func (w *World) environment() [][2]string {
 		{"AWS_REGION", Region},
 		{"AWS_ACCESS_KEY_ID", "sandbox"},
 		{"AWS_SECRET_ACCESS_KEY", "sandbox"},
-		{"AWS_EC2_METADATA_DISABLED", "true"},
-		{"SOURCE_PASSWORD", w.passwords.source},
+		{"AWS_EC2_METADATA_SERVICE_ENDPOINT", fmt.Sprintf("http://%s:%d", Host, w.Ports.Metadata)},
+		{"SOURCE_PASSWORD", w.sourcePassword()},
 		{"TARGET_PASSWORD", w.passwords.target},
 		{"PGSERVICEFILE", w.Path("pg_service.conf")},
 	}
@@ -105,18 +116,13 @@ func (w *World) writeFiles() error {
 	services := &strings.Builder{}
 	for _, s := range []struct {
 		name string
-		port int
-		db   string
-		user string
-		pass string
-	}{
-		{"source", w.Ports.Source, SourceDatabase, SourceUser, w.passwords.source},
-		{"app", w.Ports.Source, SourceDatabase, w.SourceApp().User, w.passwords.app},
-		{"target", w.Ports.Target, TargetDatabase, TargetUser, w.passwords.target},
-	} {
-		fmt.Fprintf(services, "[%s]\nhost=%s\nport=%d\ndbname=%s\nuser=%s\npassword=%s\nsslmode=disable\n\n", s.name, Host, s.port, s.db, s.user, s.pass)
+		e    pgkit.Endpoint
+	}{{"source", w.SourceMaster()}, {"app", w.SourceApp()}, {"target", w.TargetMaster()}} {
+		fmt.Fprintf(services, "[%s]\nhost=%s\nport=%d\ndbname=%s\nuser=%s\npassword=%s\nsslmode=%s\nsslrootcert=%s\n\n",
+			s.name, s.e.Host, s.e.Port, s.e.Database, s.e.User, s.e.Password, s.e.SSLMode, s.e.SSLRootCert)
 	}
 	return errors.Join(
+		w.keepTargetPassword(),
 		os.WriteFile(w.Path("shop.yaml"), []byte(spec), 0o644),
 		os.WriteFile(w.Path("shop.json"), append(object.Bytes(), '\n'), 0o644),
 		os.WriteFile(w.Path("env"), []byte(env.String()), 0o600),

@@ -13,16 +13,17 @@ import (
 	"timeferry/internal/testkit/pgserver"
 )
 
-// instance lets the simulator restart the source with a parameter group's values.
+// instance lets the simulator restart the source with a parameter group's values, and change its master user's password.
 type instance struct {
+	world  *World
 	server *pgserver.Server
 
 	mu      sync.Mutex
 	changed map[string]string // what a parameter that was once set goes back to
 }
 
-func newInstance(server *pgserver.Server) *instance {
-	return &instance{server: server, changed: maps.Clone(sourceSettings)}
+func newInstance(w *World) *instance {
+	return &instance{world: w, server: w.Source, changed: maps.Clone(sourceSettings)}
 }
 
 // Restart implements awssim.Server: parameters that are no longer set go back to what they were.

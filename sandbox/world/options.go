@@ -15,12 +15,12 @@ import (
 
 // Ports on 127.0.0.1. A zero field means any free port.
 type Ports struct {
-	Source, Target, AWS, Temporal, UI int
+	Source, Target, AWS, Metadata, Temporal, UI int
 }
 
 // DefaultPorts are those of the documentation.
 func DefaultPorts() Ports {
-	return Ports{Source: 54315, Target: 54317, AWS: 4599, Temporal: 7233, UI: 8233}
+	return Ports{Source: 54315, Target: 54317, AWS: 4599, Metadata: 4598, Temporal: 7233, UI: 8233}
 }
 
 // PortSetting is how a person chooses one port.
@@ -35,6 +35,7 @@ func (p *Ports) Settings() []PortSetting {
 		{"source-port", "SANDBOX_SOURCE_PORT", "the source PostgreSQL", &p.Source},
 		{"target-port", "SANDBOX_TARGET_PORT", "the target PostgreSQL", &p.Target},
 		{"aws-port", "SANDBOX_AWS_PORT", "the RDS API simulator", &p.AWS},
+		{"metadata-port", "SANDBOX_METADATA_PORT", "the instance metadata", &p.Metadata},
 		{"temporal-port", "SANDBOX_TEMPORAL_PORT", "the Temporal server", &p.Temporal},
 		{"ui-port", "SANDBOX_UI_PORT", "the Temporal UI", &p.UI},
 	}
@@ -50,7 +51,12 @@ type Options struct {
 	Timings    awssim.Timings // how long RDS's states last
 	WorkerArgs []string       // more of the worker's arguments
 	NoWorker   bool           // the caller starts it with StartWorker
-	Log        io.Writer      // a line for each step; nil: nowhere
+	// Gate keeps everybody out of the source whom no rule of its security group lets in; the spec then asks for a rule.
+	Gate    bool
+	Ingress []awssim.Rule // that the group has from the start
+	// RotationGap is how long the server already has the new password while the secret still shows the old one.
+	RotationGap time.Duration
+	Log         io.Writer // a line for each step; nil: nowhere
 }
 
 // DemoTimings are long enough for a person to see the states, and far shorter than RDS's own.

@@ -5,11 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -34,6 +32,7 @@ const (
 	SourceUser     = "shopadmin"
 	TargetDatabase = "tsdb"
 	TargetUser     = "tsdbadmin"
+	SecurityGroup  = "sg-0a1b2c3d4e5f60718" // the instance's
 )
 
 // World is a running world. Its methods are safe for concurrent use, one at a time.
@@ -44,14 +43,17 @@ type World struct {
 	Target    *pgserver.Server
 	AWS       *awssim.Simulator
 	passwords passwords
+	gate      *Gate
 
 	temporalProgram string
 	temporal        *proc.Process
-	http            *http.Server
+	servers         []*http.Server
 	lock            *os.File
 
 	mu     sync.Mutex
 	worker *proc.Process
+
+	secretMu sync.Mutex // guards passwords.source, which is rotated
 }
 
 type passwords struct{ source, target, app string }
@@ -119,7 +121,7 @@ func (w *World) prepareDir() error {
 		return errors.Join(fault.New(fault.Operator, "use directory", w.options.Dir, "stop it first", "another sandbox is running in it"), lock.Close())
 	}
 	w.lock = lock
-	for _, old := range []string{"logs", "worker", "env", "pg_service.conf", "temporal.toml", "shop.yaml", "shop.json", "report.json", "pids"} {
+	for _, old := range []string{"logs", "worker", "env", "secrets", sourceRoot, targetRoot, "pg_service.conf", "temporal.toml", "shop.yaml", "shop.json", "report.json", "pids"} {
 		if err := os.RemoveAll(w.Path(old)); err != nil {
 			return err
 		}
@@ -145,12 +147,16 @@ CREATE DATABASE shop OWNER shopadmin;`
 var sourceSettings = map[string]string{"wal_level": "replica", "rds.logical_replication": "off"}
 
 func (w *World) startSource(ctx context.Context) error {
-	server, err := pgserver.StartSource(ctx, pgserver.Options{Port: w.Ports.Source, Settings: sourceSettings, Log: w.options.Log})
+	o := pgserver.Options{Port: w.Ports.Source, Settings: sourceSettings, TLS: &pgserver.TLS{Only: true}, Log: w.options.Log}
+	if w.options.Gate {
+		o.Port = 0 // the gate has the source's
+	}
+	server, err := pgserver.StartSource(ctx, o)
 	if err != nil {
 		return err
 	}
 	w.Source = server
-	if err := w.linkLog("source.log", server); err != nil {
+	if err := errors.Join(w.linkLog("source.log", server), w.keepRoot(sourceRoot, server)); err != nil {
 		return err
 	}
 	if err := run(ctx, server.Superuser("postgres"), sourceRoles, "ALTER ROLE shopadmin PASSWORD '"+w.passwords.source+"'"); err != nil {
@@ -181,12 +187,12 @@ GRANT SET ON PARAMETER session_replication_role TO tsdbadmin;
 CREATE DATABASE tsdb OWNER tsdbadmin;`
 
 func (w *World) startTarget(ctx context.Context) error {
-	server, err := pgserver.StartTarget(ctx, pgserver.Options{Port: w.Ports.Target, Log: w.options.Log})
+	server, err := pgserver.StartTarget(ctx, pgserver.Options{Port: w.Ports.Target, TLS: &pgserver.TLS{Only: true}, Log: w.options.Log})
 	if err != nil {
 		return err
 	}
 	w.Target = server
-	if err := w.linkLog("target.log", server); err != nil {
+	if err := errors.Join(w.linkLog("target.log", server), w.keepRoot(targetRoot, server)); err != nil {
 		return err
 	}
 	if err := run(ctx, server.Superuser("postgres"), targetRoles, "ALTER ROLE tsdbadmin PASSWORD '"+w.passwords.target+"'"); err != nil {
@@ -212,29 +218,6 @@ func run(ctx context.Context, e pgkit.Endpoint, scripts ...string) (err error) {
 			}
 		}
 	}
-	return nil
-}
-
-func (w *World) startAWS(ctx context.Context) error {
-	conn, err := pgkit.Dial(ctx, w.Source.Superuser("postgres"), "sandbox")
-	if err != nil {
-		return err
-	}
-	var version string
-	err = conn.QueryRow(ctx, "SELECT split_part(current_setting('server_version'), ' ', 1)").Scan(&version)
-	if err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))); err != nil {
-		return err
-	}
-	w.AWS = awssim.New(awssim.Options{Region: Region, Timings: w.options.Timings, Logf: func(format string, args ...any) { w.say("rds: "+format, args...) }})
-	w.AWS.AddInstance(awssim.InstanceConfig{ID: Instance, EngineVersion: version, MasterUser: SourceUser, Host: Host, Port: w.Ports.Source,
-		Server: newInstance(w.Source)})
-	listener, err := net.Listen("tcp", net.JoinHostPort(Host, strconv.Itoa(w.Ports.AWS)))
-	if err != nil {
-		return err
-	}
-	w.http = &http.Server{Handler: w.AWS, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = w.http.Serve(listener) }() // ends with Close, and says only that
-	w.say("source is the RDS instance %s, PostgreSQL %s, on port %d; its API on port %d", Instance, version, w.Ports.Source, w.Ports.AWS)
 	return nil
 }
 
@@ -300,9 +283,14 @@ func (w *World) Stop(ctx context.Context) error {
 	if w.temporal != nil {
 		errs = append(errs, w.temporal.Stop(ctx))
 	}
-	if w.http != nil {
-		errs = append(errs, w.http.Close())
+	for _, server := range w.servers {
+		errs = append(errs, server.Close())
+	}
+	if w.AWS != nil {
 		w.AWS.Close()
+	}
+	if w.gate != nil {
+		errs = append(errs, w.gate.Close())
 	}
 	for name, server := range map[string]*pgserver.Server{"source.log": w.Source, "target.log": w.Target} {
 		if server != nil {
@@ -310,35 +298,11 @@ func (w *World) Stop(ctx context.Context) error {
 		}
 	}
 	if w.lock != nil {
-		for _, name := range []string{"pids", "env", "pg_service.conf"} {
+		for _, name := range []string{"pids", "env", "pg_service.conf", "secrets"} {
 			errs = append(errs, os.RemoveAll(w.Path(name)))
 		}
 		errs = append(errs, w.lock.Close())
 		w.lock = nil
 	}
 	return errors.Join(errs...)
-}
-
-// SourceMaster is the source's master user.
-func (w *World) SourceMaster() pgkit.Endpoint {
-	return pgkit.Endpoint{Host: Host, Port: w.Ports.Source, Database: SourceDatabase, User: SourceUser, Password: w.passwords.source, SSLMode: "disable"}
-}
-
-// SourceApp is the application's role on the source.
-func (w *World) SourceApp() pgkit.Endpoint {
-	e := w.SourceMaster()
-	e.User, e.Password = shop.AppRole, w.passwords.app
-	return e
-}
-
-// TargetMaster is the target's administrator.
-func (w *World) TargetMaster() pgkit.Endpoint {
-	return pgkit.Endpoint{Host: Host, Port: w.Ports.Target, Database: TargetDatabase, User: TargetUser, Password: w.passwords.target, SSLMode: "disable"}
-}
-
-// TargetApp is the application's role on the target, once it has been given the same password there.
-func (w *World) TargetApp() pgkit.Endpoint {
-	e := w.TargetMaster()
-	e.User, e.Password = shop.AppRole, w.passwords.app
-	return e
 }

@@ -45,7 +45,7 @@ import ("fmt"; "os"; "os/signal"; "strings"; "syscall")
 func main() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	fmt.Println("worker started", strings.Join(os.Args[1:], " "), os.Getenv("AWS_ENDPOINT_URL"), os.Getenv("AWS_PROFILE"))
+	fmt.Println("worker started", strings.Join(os.Args[1:], " "), os.Getenv("AWS_ENDPOINT_URL"), os.Getenv("AWS_PROFILE"), os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"))
 	<-stop
 	fmt.Println("worker drained")
 }`,
@@ -66,7 +66,7 @@ func TestWorldStartsRebootsAndLeavesNothing(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "someone-elses")
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	w, err := Start(ctx, Options{Root: newRoot(t), Dir: t.TempDir(), Scale: 0.01, Timings: awssim.DefaultTimings})
+	w, err := Start(ctx, Options{Root: newRoot(t), Dir: t.TempDir(), Scale: 0.01, Timings: awssim.DefaultTimings, Gate: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, w.Stop(ctx)) }()
 
@@ -74,6 +74,14 @@ func TestWorldStartsRebootsAndLeavesNothing(t *testing.T) {
 		require.True(t, w.worker.Logged("--data-dir "+w.Path("worker")))
 		require.True(t, w.worker.Logged("http://127.0.0.1:"+strconv.Itoa(w.Ports.AWS)))
 		require.False(t, w.worker.Logged("someone-elses"))
+		request, err := http.NewRequest(http.MethodPut, "http://127.0.0.1:"+strconv.Itoa(w.Ports.Metadata)+"/latest/api/token", nil)
+		require.NoError(t, err)
+		require.True(t, w.worker.Logged("http://"+request.URL.Host))
+		request.Header.Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "60")
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, 200, response.StatusCode)
 	})
 	t.Run("starter is run with the world's environment, and its exit code is kept", func(t *testing.T) {
 		out, err := w.Starter(ctx, "hello")
@@ -111,6 +119,27 @@ func TestWorldStartsRebootsAndLeavesNothing(t *testing.T) {
 		require.NoError(t, err, string(out))
 		require.Equal(t, "shopadmin\ntsdbadmin\n"+w.Path("bin", "starter")+"\n", string(out))
 	})
+	t.Run("both servers take encrypted sessions only", func(t *testing.T) {
+		for _, e := range []pgkit.Endpoint{w.SourceMaster(), w.TargetMaster()} {
+			conn, err := pgkit.Dial(ctx, e, "test")
+			require.NoError(t, err)
+			require.NoError(t, conn.Close(ctx))
+			e.SSLMode = "disable"
+			_, err = pgkit.Dial(ctx, e, "test")
+			require.ErrorContains(t, err, "require or better")
+		}
+	})
+	t.Run("the security group is a gate", func(t *testing.T) { gate(t, ctx, w) })
+	t.Run("a rotation changes the password", func(t *testing.T) {
+		before := w.SourceMaster()
+		require.NoError(t, w.RotateSource())
+		require.Eventually(t, func() bool { return w.SourceMaster().Password != before.Password }, 10*time.Second, 10*time.Millisecond)
+		conn, err := pgkit.Dial(ctx, w.SourceMaster(), "test")
+		require.NoError(t, err)
+		require.NoError(t, conn.Close(ctx))
+		_, err = pgkit.Dial(ctx, before, "test")
+		require.ErrorContains(t, err, "refuses the login")
+	})
 	t.Run("the worker can be killed and comes back", func(t *testing.T) {
 		first := w.worker.PID()
 		require.NoError(t, w.KillWorker())
@@ -144,6 +173,38 @@ func TestWorldStartsRebootsAndLeavesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, info.Mode().IsRegular(), log)
 	}
+}
+
+// gate goes in by the way that a worker takes, before a rule lets it in and after.
+func gate(t *testing.T, ctx context.Context, w *World) {
+	e := w.SourceMaster()
+	e.Port = w.Ports.Source
+	require.NotEqual(t, w.Source.Port(), e.Port)
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := pgkit.Dial(short, e, "test")
+	require.ErrorContains(t, err, "let the security group")
+
+	spec, err := contract.ParseSpec(must(os.ReadFile(w.Path("shop.json"))))
+	require.NoError(t, err)
+	require.Equal(t, SecurityGroup, spec.Prepare.SecurityGroup)
+	port := strconv.Itoa(e.Port)
+	response, err := http.PostForm("http://127.0.0.1:"+strconv.Itoa(w.Ports.AWS), url.Values{"Action": {"AuthorizeSecurityGroupIngress"},
+		"Version": {"2016-11-15"}, "GroupId": {SecurityGroup}, "IpPermissions.1.IpProtocol": {"tcp"}, "IpPermissions.1.FromPort": {port},
+		"IpPermissions.1.ToPort": {port}, "IpPermissions.1.IpRanges.1.CidrIp": {"127.0.0.1/32"}})
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, 200, response.StatusCode)
+	conn, err := pgkit.Dial(ctx, e, "test")
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(ctx))
+}
+
+func must[V any](v V, err error) V {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // reboot does by hand what a migration does.
