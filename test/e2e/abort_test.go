@@ -88,7 +88,7 @@ func gate(spec map[string]any) { spec["hypertableGate"] = true }
 func TestAbortWhileAwaitingReboot(t *testing.T) {
 	t.Parallel()
 	setup(t)
-	src, env := rdsSource(t)
+	src, _, env := rdsSource(t)
 	dst := pgtest.Target(t)
 	asMaster(t, src, withoutKeys)
 	sourceBefore, targetBefore := src.Dump(t, sourceState), dst.Dump(t, targetState)

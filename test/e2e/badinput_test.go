@@ -78,23 +78,3 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 }
-
-// TestSecretsAppearNowhere looks for the passwords in the history, in the worker's log, and in process arguments.
-func TestSecretsAppearNowhere(t *testing.T) {
-	t.Parallel()
-	setup(t)
-	src, dst := pgtest.Source(t), pgtest.Target(t)
-	asMaster(t, src, small)
-	w := newWorld(t)
-	m := w.newMigration("secret", src, dst, nil)
-	m.start()
-	m.await(contract.PhaseInSync)
-	m.finish()
-	history := w.run(shared.temporal, "workflow", "show", "-w", "timeferry-secret", "-o", "json", "--address", shared.address, "--namespace", w.namespace)
-	worker, err := os.ReadFile(w.dir + "/worker.log")
-	require.NoError(t, err)
-	for _, secret := range []string{src.Master.Password, dst.Master.Password} {
-		require.NotContains(t, history, secret)
-		require.NotContains(t, string(worker), secret)
-	}
-}

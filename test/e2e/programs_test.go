@@ -40,7 +40,7 @@ func (r restarter) Restart(ctx context.Context, parameters map[string]string) er
 }
 
 // rdsSource is a server booted with wal_level=replica behind a simulated RDS API.
-func rdsSource(t *testing.T) (*pgtest.Database, []string) {
+func rdsSource(t *testing.T) (*pgtest.Database, *awssim.Simulator, []string) {
 	t.Helper()
 	src := pgtest.OwnSource(t, map[string]string{"wal_level": "replica"})
 	sim := awssim.New(awssim.Options{})
@@ -49,7 +49,7 @@ func rdsSource(t *testing.T) (*pgtest.Database, []string) {
 		Host: src.Master.Host, Port: src.Master.Port, ParameterGroup: "default.postgres15", Server: restarter{src.Server}})
 	api := httptest.NewServer(sim)
 	t.Cleanup(api.Close)
-	return src, []string{"AWS_ENDPOINT_URL=" + api.URL, "AWS_REGION=us-west-2", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_EC2_METADATA_DISABLED=true"}
+	return src, sim, []string{"AWS_ENDPOINT_URL=" + api.URL, "AWS_REGION=us-west-2", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_EC2_METADATA_DISABLED=true"}
 }
 
 func withRDS(spec map[string]any) {
@@ -64,7 +64,7 @@ func withRDS(spec map[string]any) {
 func TestTctl(t *testing.T) {
 	t.Parallel()
 	setup(t)
-	src, env := rdsSource(t)
+	src, _, env := rdsSource(t)
 	dst := pgtest.Target(t)
 	asMaster(t, src, small)
 	w := newWorld(t, env...)
