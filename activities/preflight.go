@@ -22,7 +22,6 @@ import (
 func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInput) (out contract.PreflightResult, err error) {
 	spec := input.Spec
 	if input.CanReboot {
-		spec.Prepare.Reboot = "approve"
 		spec.Prepare.Parameters = maps.Clone(spec.Prepare.Parameters)
 		for _, c := range input.Changes { // assessed as they will be
 			if spec.Prepare.Parameters == nil {

@@ -303,6 +303,7 @@ func (a *Activities) rdsFindings(ctx context.Context, spec contract.Spec, usage 
 	found := plan.AssessRDS(spec, plan.RDSFacts{ID: in.ID, Kind: in.Kind, Class: in.Class, Engine: in.Engine, EngineVersion: in.EngineVersion,
 		Family: in.Family, Group: in.ParameterGroup, StorageType: in.StorageType, AllocatedGiB: in.AllocatedGiB, MaxAllocatedGiB: in.MaxAllocatedGiB,
 		MultiAZ: in.MultiAZ, Replicas: in.Replicas, BackupWindow: in.BackupWindow, MaintenanceWindow: in.MaintenanceWindow, IAMAuth: in.IAMAuth}, usage, changes)
+	found = append(found, plan.PendingModifications(in.ID, in.Pending, changes)...)
 	if err := c.CheckReady(ctx, in); err != nil {
 		p := problemOf(fault.Classify(err), err)
 		switch fault.Classify(err) {

@@ -100,7 +100,7 @@ func preflightError(problems []contract.Problem) error {
 		if p.Object != "" && !strings.Contains(p.Message, p.Object) {
 			line = p.Object + ": " + line
 		}
-		if p.Remedy != "" {
+		if p.Remedy != "" && !strings.Contains(line, p.Remedy) {
 			line += " (" + p.Remedy + ")"
 		}
 		fatal = append(fatal, p)
@@ -145,7 +145,7 @@ func (m *migration) prepareSource(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	if !m.plan.NeedsAttach {
+	if !m.plan.NeedsAttach && (len(m.plan.Changes) == 0 || !m.since(ctx, changesAttachedGroup)) {
 		return nil
 	}
 	input := contract.ParameterInput{Spec: m.spec, Plan: m.plan}

@@ -11,6 +11,8 @@ const (
 	autoAfterProblem = "auto-after-problem"
 	// watchedGate: while approve-reboot is awaited, an activity tells what goes on at the source.
 	watchedGate = "watched-gate"
+	// changesAttachedGroup: values that are missing in our own group are set there although it is attached already.
+	changesAttachedGroup = "changes-attached-group"
 )
 
 // since says whether this migration runs with the change.

@@ -18,6 +18,7 @@ const (
 	CodeRDSMultiAZ       = "rds-multi-az"
 	CodeRDSIAM           = "rds-iam"
 	CodeLostParameter    = "parameter-not-carried"
+	CodeRDSPending       = "rds-pending"
 	CodeSkippedParameter = "parameter-skipped"
 )
 
@@ -159,6 +160,16 @@ func LostParameters(group string, lost []contract.ParameterChange) []contract.Pr
 	}
 	return []contract.Problem{warning(CodeLostParameter, "parameter group "+group, "it was there before and does not carry all that is in force: "+strings.Join(words, ", "),
 		"set these in the group, or give another name under prepare.parameterGroup")}
+}
+
+// PendingModifications warns of what somebody else has ordered for the maintenance window: attaching a group or rebooting would
+// set it off, so that the migration stops there until it is applied or taken back.
+func PendingModifications(id string, pending []string, changes []contract.ParameterChange) []contract.Problem {
+	if len(pending) == 0 || len(changes) == 0 {
+		return nil
+	}
+	return []contract.Problem{warning(CodeRDSPending, id, "modifications that are not ours wait for the maintenance window, and the migration will stop before it would set them off: "+strings.Join(pending, ", "),
+		"let them be applied, or take them back, before the start")}
 }
 
 // SkippedParameters names what Timeferry would set and the family does not have, or does not let be changed.

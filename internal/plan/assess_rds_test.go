@@ -93,3 +93,12 @@ func TestSkippedParameters(t *testing.T) {
 	require.Empty(t, plan.SkippedParameters("postgres18", nil))
 	require.Contains(t, plan.SkippedParameters("aurora-postgresql16", []string{"old_snapshot_threshold"})[0].Message, "goes without: old_snapshot_threshold")
 }
+
+func TestPendingModifications(t *testing.T) {
+	changes := []contract.ParameterChange{{Name: "rds.logical_replication", New: "1"}}
+	require.Empty(t, plan.PendingModifications("shop-prod", nil, changes))
+	require.Empty(t, plan.PendingModifications("shop-prod", []string{"DBInstanceClass"}, nil), "nothing of ours would set them off")
+	found := plan.PendingModifications("shop-prod", []string{"DBInstanceClass"}, changes)
+	require.Equal(t, []string{plan.CodeRDSPending}, rdsCodes(found, contract.Warning))
+	require.Contains(t, found[0].Message, "DBInstanceClass")
+}

@@ -87,6 +87,6 @@ func checkNothingPending(in Instance, op string) error {
 	if len(in.Pending) == 0 {
 		return nil
 	}
-	return fault.New(fault.Operator, op, in.ID, "let these modifications be applied, or take them back, then resume",
+	return fault.New(fault.Operator, op, in.ID, "let these modifications be applied, or take them back, then resume or start again",
 		"modifications that are not ours wait for the maintenance window and would be applied at once: %s", strings.Join(in.Pending, ", ")).WithCode(CodePendingModifications)
 }

@@ -32,7 +32,7 @@ func (d dbCluster) describe(ctx context.Context) (Instance, error) {
 	}
 	in := clusterOf(out.DBClusters[0])
 	if len(in.Members) == 0 {
-		return in, fault.New(fault.Operator, "inspect cluster", d.id, "add an instance to the cluster, then resume", "it has no instances").WithCode(CodeInstanceState)
+		return in, fault.New(fault.Operator, "inspect cluster", d.id, "add an instance to the cluster, then resume or start again", "it has no instances").WithCode(CodeInstanceState)
 	}
 	var writer *types.DBInstance
 	if in.Writer != "" {

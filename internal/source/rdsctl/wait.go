@@ -20,13 +20,13 @@ var stuckStatuses = map[string]string{
 	"incompatible-credentials":            "set the credentials of its domain join again; see its events",
 	"insufficient-capacity":               "choose another class or wait until AWS has capacity",
 	"restore-error":                       "it could not be restored; see its events",
-	"storage-full":                        "enlarge its storage (AllocatedStorage, applied immediately), wait until it is available, then resume",
+	"storage-full":                        "enlarge its storage (AllocatedStorage, applied immediately), wait until it is available, then resume or start again",
 	"failed":                              "it has failed; restore it from a snapshot or ask AWS",
 	"deleting":                            "it is being deleted; name another source",
-	"stopped":                             "start it, then resume",
-	"stopping":                            "start it once it has stopped, then resume",
+	"stopped":                             "start it, then resume or start again",
+	"stopping":                            "start it once it has stopped, then resume or start again",
 	"inaccessible-encryption-credentials": "give RDS access to the KMS key again, then restore it",
-	"inaccessible-encryption-credentials-recoverable": "give RDS access to the KMS key again and start it, then resume",
+	"inaccessible-encryption-credentials-recoverable": "give RDS access to the KMS key again and start it, then resume or start again",
 }
 
 // checkNotStuck gives an Operator error for a state that waiting does not change.
@@ -46,7 +46,7 @@ func (c *Client) checkApplied(ctx context.Context, in Instance, op string) error
 	if in.ApplyStatus != ApplyFailed {
 		return nil
 	}
-	return fault.New(fault.Operator, op, in.ID, "correct the parameter group (the events of the "+in.noun()+" say what is wrong with it), then resume",
+	return fault.New(fault.Operator, op, in.ID, "correct the parameter group (the events of the "+in.noun()+" say what is wrong with it), then resume or start again",
 		"RDS could not apply parameter group %s%s", in.ParameterGroup, c.eventWords(ctx, in)).WithCode(CodeInstanceState)
 }
 
