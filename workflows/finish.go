@@ -99,9 +99,12 @@ func (m *migration) removeSpool(ctx workflow.Context) error {
 }
 
 func (m *migration) leaveParameterGroup() {
-	if m.plan.NeedsAttach && m.status.Source.ParameterGroup != m.status.Source.PreviousGroup {
+	switch {
+	case m.groupAttached && m.plan.Group != m.plan.Previous:
 		m.report.Left = append(m.report.Left, fmt.Sprintf("parameter group %s stays attached to %s (before: %s), since taking it away costs another reboot",
 			m.plan.Group, m.sourceName(), m.plan.Previous))
+	case m.groupAsked && m.plan.Group != m.plan.Previous:
+		m.report.Left = append(m.report.Left, fmt.Sprintf("parameter group %s, if it was made: delete it, unless %s shows it as attached", m.plan.Group, m.sourceName()))
 	}
 }
 

@@ -151,11 +151,14 @@ func (m *migration) prepareSource(ctx workflow.Context) error {
 	input := contract.ParameterInput{Spec: m.spec, Plan: m.plan}
 	return m.persist(ctx, func(ctx workflow.Context) error {
 		m.say(ctx, "creating parameter group %s", m.plan.Group)
+		m.groupAsked = true
 		if err := workflow.ExecuteActivity(on(ctx, quick, m.plan.Group), acts.ApplyParameterGroup, input).Get(ctx, nil); err != nil {
 			return err
 		}
 		m.say(ctx, "attaching parameter group %s to %s", m.plan.Group, m.sourceName())
-		return workflow.ExecuteActivity(on(ctx, poll, m.plan.Group), acts.AttachParameterGroup, input).Get(ctx, nil)
+		err := workflow.ExecuteActivity(on(ctx, poll, m.plan.Group), acts.AttachParameterGroup, input).Get(ctx, nil)
+		m.groupAttached = err == nil
+		return err
 	})
 }
 

@@ -23,6 +23,8 @@ type migration struct {
 	fence    contract.FenceResult
 	ingress  contract.IngressRule
 	activity string // what a reboot would interrupt, as preflight saw it
+	// groupAsked is true once the parameter group may have been made, groupAttached once it is attached.
+	groupAsked, groupAttached bool
 	// ingressAsked is true once a rule of the security group may have been made.
 	ingressAsked bool
 	changed      bool // something outside may have been changed: from here on only abort undoes it
