@@ -10,6 +10,7 @@ package config
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 
@@ -60,7 +61,7 @@ func withoutPassword(e contract.Endpoint) (pgkit.Endpoint, error) {
 		return pgkit.Endpoint{}, err
 	}
 	return pgkit.Endpoint{Host: e.Host, Port: e.Port, Database: e.Database, User: e.User, SSLMode: e.SSLMode, SSLRootCert: root,
-		IAM: e.Password.IAM}, nil
+		IAM: e.Password.IAM, PasswordFrom: fmt.Sprintf("%+v", e.Password)}, nil
 }
 
 func readPassword(ctx context.Context, e contract.Endpoint, reader SecretReader) (string, error) {

@@ -32,6 +32,8 @@ type Endpoint struct {
 	// Rotates says that the password may be replaced while we work: a refused login is then tried again for a while, see
 	// login.go.
 	Rotates bool
+	// PasswordFrom names where the password is read, never what it is: a login with a password from elsewhere is another login.
+	PasswordFrom string
 }
 
 // passwordTimeout bounds how long PasswordFunc may take: a vault may be far away.

@@ -34,6 +34,7 @@ type loginKey struct {
 	host        string
 	port        int
 	user        string
+	from        string // where its password is read
 	replication bool
 }
 
@@ -62,7 +63,7 @@ func tellWaiting(ctx context.Context, message string) {
 
 // logIn calls attempt until it succeeds, fails for another reason than the password, or patience has run out.
 func logIn[C any](ctx context.Context, e Endpoint, replication bool, attempt func() (C, error)) (C, error) {
-	key := loginKey{e.Host, e.Port, e.User, replication && e.IAM}
+	key := loginKey{e.Host, e.Port, e.User, e.PasswordFrom, replication && e.IAM}
 	told := false
 	defer func() {
 		if told {

@@ -91,6 +91,18 @@ func TestALoginWithoutRotationIsRefusedAtOnce(t *testing.T) {
 	require.EqualValues(t, before+2, r.asked.Load())
 }
 
+// A password from another place than the one that worked is another login: whoever mistyped it is told at once.
+func TestALoginFromElsewhereIsANewOne(t *testing.T) {
+	r := newRotated(t, "login_elsewhere")
+	r.e.PasswordFrom = "file a"
+	require.NoError(t, r.dial(context.Background()))
+	r.e.PasswordFrom = "file b"
+	r.kept.Store("mistyped")
+	before := r.asked.Load()
+	requireFault(t, r.e, pgkit.CodeWrongCredentials, fault.Operator)
+	require.EqualValues(t, before+2, r.asked.Load())
+}
+
 func TestPatienceWithRefusedLoginsEnds(t *testing.T) {
 	pgkit.SetLoginPatience(t, time.Second)
 	r := newRotated(t, "login_lost")
