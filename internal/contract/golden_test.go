@@ -50,7 +50,7 @@ var (
 		ReplicaIdentity: contract.ReplicaIdentity{Fallback: "full"},
 		Roles:           "migrate",
 		Privileges:      "migrate",
-		Hypertables: []contract.Hypertable{{Table: "public.metrics", TimeColumn: "ts", ChunkInterval: "7 days", SpaceColumn: "device_id", SpacePartitions: 4,
+		Hypertables: []contract.Hypertable{{Table: "public.metrics", TimeColumn: "ts", ChunkInterval: "7 days", Key: "extend", SpaceColumn: "device_id", SpacePartitions: 4,
 			Columnstore: &contract.Columnstore{SegmentBy: []string{"device_id"}, OrderBy: "ts DESC", After: "7 days"}, Retention: "1 year"}},
 		HypertableGate: true,
 		Copy:           contract.Copy{Concurrency: 4, PartSize: "1GiB", IndexJobs: 2},

@@ -7,6 +7,8 @@ const (
 	QueryStatus  = "status"
 	// PreflightType is the workflow that only checks.
 	PreflightType = "Preflight"
+	// VerifySchemaType is the workflow that compares the schemas of a migration's two sides.
+	VerifySchemaType = "VerifySchema"
 )
 
 // Signals, each also an update of the same name that validates and answers.

@@ -97,14 +97,39 @@ type ReplicaIdentity struct {
 
 // Hypertable turns a table into a hypertable on the target.
 type Hypertable struct {
-	Table           string       `json:"table"`
-	TimeColumn      string       `json:"timeColumn"`
-	ChunkInterval   string       `json:"chunkInterval,omitempty"`
+	Table         string `json:"table"`
+	TimeColumn    string `json:"timeColumn"`
+	ChunkInterval string `json:"chunkInterval,omitempty"`
+	// Key says what becomes of unique keys that lack a column by which the hypertable is cut: refuse (also when empty),
+	// extend (the column is added to the key) or drop (an index that is not unique takes its place).
+	Key             string       `json:"key,omitempty"`
 	SpaceColumn     string       `json:"spaceColumn,omitempty"`
 	SpacePartitions int          `json:"spacePartitions,omitempty"`
 	Columnstore     *Columnstore `json:"columnstore,omitempty"`
 	Retention       string       `json:"retention,omitempty"`
 }
+
+// What Hypertable.Key can be.
+const (
+	KeyRefuse = "refuse"
+	KeyExtend = "extend"
+	KeyDrop   = "drop"
+)
+
+// Missing are the columns by which the hypertable is cut that a unique key over columns does not have, the time column
+// first. Every unique index of a hypertable is one index per chunk, so it must contain them all.
+func (h Hypertable) Missing(columns []string) []string {
+	var missing []string
+	for _, c := range []string{h.TimeColumn, h.SpaceColumn} {
+		if c != "" && !slices.Contains(columns, c) {
+			missing = append(missing, c)
+		}
+	}
+	return missing
+}
+
+// ChangesKeys is true when keys that lack a column are extended or dropped.
+func (h Hypertable) ChangesKeys() bool { return h.Key == KeyExtend || h.Key == KeyDrop }
 
 // Columnstore is TimescaleDB's compression setting for a hypertable.
 type Columnstore struct {
@@ -184,6 +209,9 @@ func cleanDecodeError(err error) error {
 func decodeHint(err error) string {
 	if strings.Contains(err.Error(), "unknown field") {
 		return "remove it or correct its spelling; the README lists every key"
+	}
+	if strings.Contains(err.Error(), "string into Go struct field Spec.hypertables") {
+		return "list the tables; starter preflight --suggest proposes some, and never makes one by itself"
 	}
 	return "see the example in the README"
 }
@@ -416,6 +444,11 @@ func (s *Spec) validateRest() error {
 			return badSpec(at+".spaceColumn", "choose another column than the time column", "it is the time column of %s", t)
 		case h.SpacePartitions < 0 || h.SpacePartitions > 32767:
 			return badSpec(at+".spacePartitions", "choose 1 to 32767", "%d is out of range", h.SpacePartitions)
+		}
+		if h.Key != "" {
+			if err := oneOf(at+".key", h.Key, "refuse extend drop"); err != nil {
+				return err
+			}
 		}
 		seen[t] = true
 	}

@@ -127,6 +127,7 @@ func TestParseSpecRefuses(t *testing.T) {
 		{"pattern with an empty part", "tables.exclude", []any{"public."}, "tables", `"public." is not a pattern`},
 		{"pattern with two dots", "tables.include", []any{"a.b.c"}, "tables", "is not a pattern"},
 		{"pattern with an open quote", "tables.include", []any{`public."a`}, "tables", "is not a pattern"},
+		{"hypertables by themselves", "hypertables", "auto", "spec", "starter preflight --suggest proposes some"},
 		{"hypertable name", "hypertables", hypertable(map[string]any{"table": "a.b.c"}), "hypertables[0].table", `"a.b.c" is not a table name`},
 		{"hypertable twice", "hypertables", append(hypertable(nil), hypertable(map[string]any{"table": "METRICS"})...), "hypertables[1].table", "public.metrics is listed twice"},
 		{"no time column", "hypertables", hypertable(map[string]any{"timeColumn": ""}), "hypertables[0].timeColumn", "it is missing for public.metrics"},

@@ -140,6 +140,7 @@ type Report struct {
 	Replication          ReplicationStatus `json:"replication"`
 	Cutover              CutoverStatus     `json:"cutover"`
 	Verification         Verification      `json:"verification"`
+	Schema               *SchemaComparison `json:"schema,omitempty"`
 	Identities           []IdentityChoice  `json:"identities"`
 	Hypertables          []string          `json:"hypertables"`
 	RolesCreated         []string          `json:"rolesCreated"`
@@ -157,6 +158,25 @@ type Verification struct {
 	Equal       bool              `json:"equal"`
 	Seconds     float64           `json:"seconds"`
 	Differences []TableDifference `json:"differences,omitempty"`
+}
+
+// SchemaComparison is how the schemas of both sides compare. The lists are cut short, the counts are not.
+type SchemaComparison struct {
+	Objects     int                `json:"objects"`    // of the source, that were compared
+	Unexpected  int                `json:"unexpected"` // differences that nobody planned
+	AsPlanned   int                `json:"asPlanned"`  // such as partitions that became one hypertable
+	Differences []SchemaDifference `json:"differences,omitempty"`
+	Planned     []SchemaDifference `json:"planned,omitempty"`
+}
+
+// SchemaDifference is one property of one object that is not the same on both sides.
+type SchemaDifference struct {
+	Kind     string `json:"kind"`
+	Object   string `json:"object"`
+	Property string `json:"property"`
+	Source   string `json:"source"`
+	Target   string `json:"target"`
+	Why      string `json:"why,omitempty"`
 }
 
 // TableDifference is a table that is not the same on both sides.

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/json"
 	"time"
 
 	"timeferry/internal/change"
@@ -139,6 +140,18 @@ type CompareInput struct {
 	Spec   Spec   `json:"spec"`
 	Run    string `json:"run"`
 	Method string `json:"method"`
+}
+
+// SchemaInput asks for a comparison of the schemas. BeforeCutover: what is made at the cutover only is not missed yet.
+type SchemaInput struct {
+	Spec
+	BeforeCutover bool `json:"beforeCutover"`
+}
+
+// VerifySchemaInput is the input of the workflow VerifySchemaType.
+type VerifySchemaInput struct {
+	Spec          json.RawMessage `json:"spec"`
+	BeforeCutover bool            `json:"beforeCutover"`
 }
 
 // UndoInput asks to undo what the migration did.

@@ -17,7 +17,8 @@ type facts struct {
 }
 
 // Assess says everything that speaks against the migration, before anything is changed: errors first, then warnings, then
-// what is only to be known; within these by object. One file per concern; each concern's codes stand at its top.
+// what is only to be known; within these by object. One file per concern; each concern's codes stand at its top. What is
+// no error is said once for many objects, so that the findings of a large database can be read.
 func Assess(spec contract.Spec, src SourceFacts, dst TargetFacts) []contract.Problem {
 	f := facts{spec, src, dst}
 	var found []contract.Problem
@@ -25,13 +26,14 @@ func Assess(spec contract.Spec, src SourceFacts, dst TargetFacts) []contract.Pro
 		assessVersions, assessPartitions,
 		assessSourcePrivileges, assessTableAccess, assessTargetPrivileges,
 		assessSettings, assessSlots, assessConnections,
-		assessPatterns, assessScope, assessContent, assessLargeObjects, assessSequences,
-		assessExtensions, assessTargetTables, assessLedger,
+		assessPatterns, assessScope, assessNeeds, assessContent, assessNotables, assessColumns, assessQuotedNames, assessLargeObjects, assessSequences,
+		assessSize, assessCollations, assessExtensions, assessRoles, assessTargetTables, assessLedger,
 		assessIdentities, assessHypertables,
 		assessTransactions,
 	} {
 		found = append(found, assess(f)...)
 	}
+	found = condense(found)
 	SortProblems(found)
 	return found
 }

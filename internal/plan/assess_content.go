@@ -20,22 +20,23 @@ const (
 )
 
 func assessContent(f facts) []contract.Problem {
-	var found []contract.Problem
+	var unlogged, inheriting, foreign []string
 	for _, t := range f.src.Tables {
-		name := t.Table.String()
 		if t.Unlogged {
-			found = append(found, warning(CodeUnlogged, name, "the table is unlogged: its rows are copied once, later changes are not replicated",
-				"run: ALTER TABLE "+t.Table.Quote()+" SET LOGGED; or leave it if it can be filled again after the switch"))
+			unlogged = append(unlogged, t.Table.String())
 		}
 		if t.Inherits || slices.Contains(f.src.InheritanceParents, t.Table) {
-			found = append(found, info(CodeInheritance, name, "the table is part of an inheritance tree: parent and children move as tables of their own",
-				"keep the whole tree in scope"))
+			inheriting = append(inheriting, t.Table.String())
 		}
 	}
 	for _, t := range f.src.ForeignTables {
-		found = append(found, warning(CodeForeignTable, t.String(), "it is a foreign table: its rows live elsewhere and are not moved",
-			"make the foreign server reachable from the target, or exclude the table"))
+		foreign = append(foreign, t.String())
 	}
+	found := many(warning(CodeUnlogged, "", "unlogged: the rows are copied once, later changes are not replicated",
+		"run ALTER TABLE … SET LOGGED; or leave it if it can be filled again after the switch"), "unlogged tables", unlogged)
+	found = append(found, many(info(CodeInheritance, "", "part of an inheritance tree: parents and children move as tables of their own", "keep the whole tree in scope"), "tables", inheriting)...)
+	found = append(found, many(warning(CodeForeignTable, "", "foreign: the rows live elsewhere and are not moved",
+		"make the foreign server reachable from the target, or exclude the table"), "foreign tables", foreign)...)
 	for _, t := range f.src.Hypertables {
 		found = append(found, fatal(CodeSourceHypertable, t.String(), "it is a hypertable on the source already: its chunks' changes cannot be published under its name",
 			"exclude it, or move it with TimescaleDB's own tools"))

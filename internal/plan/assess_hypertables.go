@@ -23,10 +23,19 @@ const (
 	CodeHypertableForeignKey  = "hypertable-foreign-key"
 	CodeHypertableInheritance = "hypertable-inheritance"
 	CodeHypertableUnlogged    = "hypertable-unlogged"
+	CodeHypertableKeyExtended = "hypertable-key-extended"
+	CodeHypertableKeyDropped  = "hypertable-key-dropped"
+	CodeHypertableKeyUsed     = "hypertable-key-used"
+	CodeHypertableExclusion   = "hypertable-exclusion"
+	CodeHypertableGenerated   = "hypertable-generated-column"
+	CodeHypertableTimeRange   = "hypertable-time-range"
+	CodeHypertableSpaceType   = "hypertable-space-type"
+	CodeHypertableRule        = "hypertable-rule"
+	CodeHypertableTrigger     = "hypertable-trigger"
+	CodeHypertableNoInherit   = "hypertable-no-inherit"
+	CodeHypertableRowSecurity = "hypertable-row-security"
+	CodePartitionOwn          = "partition-own"
 )
-
-// Types by which a hypertable can be cut: https://docs.tigerdata.com/api/latest/hypertable/create_hypertable/.
-var timeTypes = map[uint32]string{1082: "date", 1114: "timestamp", 1184: "timestamptz", 20: "bigint", 21: "smallint", 23: "integer"}
 
 func assessHypertables(f facts) []contract.Problem {
 	hypertables := HypertablesOf(f.spec)
@@ -39,10 +48,13 @@ func assessHypertables(f facts) []contract.Problem {
 			continue
 		}
 		h := hypertables[name]
-		found = append(found, assessTimeColumn(t, h)...)
-		found = append(found, assessHypertableColumns(t, h)...)
-		found = append(found, assessHypertableKeys(t, h)...)
+		found = append(found, f.assessTimeColumn(t, h)...)
+		found = append(found, f.assessIntervals(t, h)...)
+		found = append(found, f.assessHypertableColumns(t, h)...)
+		found = append(found, f.assessHypertableKeys(t, h)...)
 		found = append(found, f.assessHypertableKind(t)...)
+		found = append(found, f.assessHypertableObjects(t, h)...)
+		found = append(found, f.assessPartitionOwn(t)...)
 	}
 	return append(found, f.assessHypertableReferences(hypertables)...)
 }
@@ -73,93 +85,6 @@ func noColumn(t shape.Table, key, name string) contract.Problem {
 	return fatal(CodeNoSuchColumn, t.Table.String(), fmt.Sprintf("%s names the column %q, which the table does not have", key, name), "its columns are "+strings.Join(names, ", "))
 }
 
-func assessTimeColumn(t shape.Table, h contract.Hypertable) []contract.Problem {
-	object := t.Table.String()
-	c, ok := column(t, h.TimeColumn)
-	if !ok {
-		return []contract.Problem{noColumn(t, "timeColumn", h.TimeColumn)}
-	}
-	kind, ok := timeTypes[c.TypeOID]
-	if !ok {
-		return []contract.Problem{fatal(CodeHypertableTimeType, object, fmt.Sprintf("the time column %s is of type %s", c.Name, c.Type),
-			"choose a column of type timestamp, timestamptz, date, smallint, integer or bigint")}
-	}
-	var found []contract.Problem
-	if strings.HasSuffix(kind, "int") || kind == "integer" {
-		if n, err := strconv.ParseInt(strings.TrimSpace(h.ChunkInterval), 10, 64); err != nil || n <= 0 {
-			found = append(found, fatal(CodeHypertableInterval, object, fmt.Sprintf("the time column %s is of type %s, but chunkInterval is %q", c.Name, c.Type, h.ChunkInterval),
-				"give chunkInterval as a whole number in the column's own unit"))
-		}
-	}
-	if !c.NotNull {
-		found = append(found, warning(CodeHypertableNullable, object, fmt.Sprintf("the time column %s may be NULL, which a hypertable does not allow: a row without a time would stop the copy", c.Name),
-			fmt.Sprintf("run: ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", t.Table.Quote(), ident.Quote(c.Name))))
-	}
-	return found
-}
-
-func assessHypertableColumns(t shape.Table, h contract.Hypertable) []contract.Problem {
-	var found []contract.Problem
-	if h.SpaceColumn != "" {
-		if _, ok := column(t, h.SpaceColumn); !ok {
-			found = append(found, noColumn(t, "spaceColumn", h.SpaceColumn))
-		}
-	}
-	if h.Columnstore != nil {
-		for _, name := range h.Columnstore.SegmentBy {
-			if _, ok := column(t, name); !ok {
-				found = append(found, noColumn(t, "columnstore.segmentBy", name))
-			}
-		}
-	}
-	return found
-}
-
-// assessHypertableKeys: a unique index of a hypertable is one index per chunk, so it must contain what chunks are cut by.
-func assessHypertableKeys(t shape.Table, h contract.Hypertable) []contract.Problem {
-	var found []contract.Problem
-	for _, x := range t.Indexes {
-		if !x.Unique {
-			continue
-		}
-		var missing []string
-		for _, c := range []string{h.TimeColumn, h.SpaceColumn} {
-			if c != "" && !slices.Contains(x.Columns, c) {
-				missing = append(missing, c)
-			}
-		}
-		if len(missing) == 0 {
-			continue
-		}
-		kind := "unique index"
-		if x.Primary {
-			kind = "primary key"
-		}
-		found = append(found, fatal(CodeHypertableKey, t.Table.String(),
-			fmt.Sprintf("its %s %s (%s) does not contain %s, by which the hypertable is cut", kind, x.Name, strings.Join(x.Columns, ", "), strings.Join(missing, " and ")),
-			keyRemedy(t, h, x, missing)))
-	}
-	return found
-}
-
-func keyRemedy(t shape.Table, h contract.Hypertable, x shape.Index, missing []string) string {
-	with := ident.Columns(append(slices.Clone(x.Columns), missing...))
-	table := t.Table.Quote()
-	remedy := "remove the table from hypertables"
-	if !slices.Contains(missing, h.TimeColumn) {
-		remedy += ", leave spaceColumn out"
-	}
-	switch {
-	case x.Expressions:
-		return remedy + fmt.Sprintf(", or drop the index on the source: DROP INDEX %s", ident.Table{Schema: t.Schema, Name: x.Name}.Quote())
-	case x.Primary:
-		return remedy + fmt.Sprintf(", or replace the key on the source: ALTER TABLE %s DROP CONSTRAINT %s, ADD PRIMARY KEY (%s)", table, ident.Quote(x.Constraint), with)
-	case x.Constraint != "":
-		return remedy + fmt.Sprintf(", or replace the constraint on the source: ALTER TABLE %s DROP CONSTRAINT %s, ADD UNIQUE (%s)", table, ident.Quote(x.Constraint), with)
-	}
-	return remedy + fmt.Sprintf(", or replace the index on the source by one over (%s)", with)
-}
-
 func (f facts) assessHypertableKind(t shape.Table) []contract.Problem {
 	object := t.Table.String()
 	var found []contract.Problem
@@ -183,6 +108,48 @@ func (f facts) assessHypertableKind(t shape.Table) []contract.Problem {
 
 func hasIndexOver(indexes []shape.Index, columns []string) bool {
 	return slices.ContainsFunc(indexes, func(x shape.Index) bool { return x.Unique && slices.Equal(x.Columns, columns) })
+}
+
+// assessHypertableObjects: what belongs to the table and cannot be on a hypertable.
+func (f facts) assessHypertableObjects(t shape.Table, h contract.Hypertable) []contract.Problem {
+	own, object := f.src.ForHypertables[t.Table], t.Table.String()
+	var found []contract.Problem
+	for _, name := range own.Rules {
+		found = append(found, fatal(CodeHypertableRule, object, "its rule "+name+" cannot be: hypertables have no rules",
+			fmt.Sprintf("drop it on the source: DROP RULE %s ON %s; or remove the table from hypertables", ident.Quote(name), t.Table.Quote())))
+	}
+	for _, name := range own.TransitionTriggers {
+		found = append(found, fatal(CodeHypertableTrigger, object, "its trigger "+name+" is FOR EACH ROW with transition tables, which hypertables do not have",
+			"make it FOR EACH STATEMENT on the source, or drop it; or remove the table from hypertables"))
+	}
+	for _, name := range own.NoInherit {
+		found = append(found, fatal(CodeHypertableNoInherit, object, "its check constraint "+name+" is NO INHERIT, which a hypertable cannot have: its rows are in its chunks",
+			"add the constraint on the source without NO INHERIT; or remove the table from hypertables"))
+	}
+	if own.RowSecurity && h.Columnstore != nil {
+		found = append(found, fatal(CodeHypertableRowSecurity, object, "it has row level security, with which a hypertable has no columnstore",
+			"leave columnstore out for it, or switch off row level security on the source"))
+	}
+	return found
+}
+
+// assessPartitionOwn: partitions become rows of one table, so what only some of them have is lost.
+func (f facts) assessPartitionOwn(t shape.Table) []contract.Problem {
+	own := f.src.ForHypertables[t.Table].PartitionOwn
+	if len(own) == 0 {
+		return nil
+	}
+	byKind := map[string][]string{}
+	for _, o := range own {
+		byKind[o.Kind] = append(byKind[o.Kind], o.Partition.String()+"."+o.Name)
+	}
+	var found []contract.Problem
+	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
+		found = append(found, warning(CodePartitionOwn, t.Table.String(),
+			fmt.Sprintf("its partitions have a %s of their own, which the hypertable will not have (%d): %s", kind, len(byKind[kind]), listed(byKind[kind])),
+			"create it on "+t.Table.String()+" if it is needed"))
+	}
+	return found
 }
 
 func (f facts) assessHypertableReferences(hypertables map[ident.Table]contract.Hypertable) []contract.Problem {

@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"timeferry/internal/contract"
@@ -15,6 +17,8 @@ const (
 	CodeOldSnapshotThreshold = "old-snapshot-threshold"
 	CodeSlotKeepSize         = "slot-wal-keep-size"
 	CodeConnections          = "connections"
+	CodeIdleSlotTimeout      = "idle-slot-timeout"
+	CodeTargetWorkers        = "target-workers"
 )
 
 // neededSlots are the migration's slot and one temporary slot beside it, for a new snapshot or a verification.
@@ -35,10 +39,40 @@ func assessSettings(f facts) []contract.Problem {
 	}
 	if v, ok := f.src.Settings["max_slot_wal_keep_size"]; ok && v != "-1" {
 		found = append(found, warning(CodeSlotKeepSize, objectSource,
-			"max_slot_wal_keep_size is "+v+": when more WAL than that piles up, the server invalidates the slot and the migration must start over",
+			"max_slot_wal_keep_size is "+v+f.keptAnyway()+": when more WAL than that piles up, the server invalidates the slot and the migration must start over",
 			"set max_slot_wal_keep_size to -1 while the migration runs, if the disk has room"))
 	}
-	return found
+	if v, ok := f.src.Settings["idle_replication_slot_timeout"]; ok && v != "0" {
+		found = append(found, warning(CodeIdleSlotTimeout, objectSource,
+			"idle_replication_slot_timeout is "+v+": while the worker is away for longer than that, the server invalidates the slot and the migration must start over",
+			"set idle_replication_slot_timeout to 0 while the migration runs"))
+	}
+	return append(found, assessTargetWorkers(f)...)
+}
+
+// keptAnyway says how much WAL the server keeps besides: wal_keep_segments, of 16 MiB, was its name before 13.
+func (f facts) keptAnyway() string {
+	for _, name := range []string{"wal_keep_size", "wal_keep_segments"} {
+		if v, ok := f.src.Settings[name]; ok && v != "0" {
+			return " (" + name + " is " + v + ")"
+		}
+	}
+	return ""
+}
+
+// assessTargetWorkers follows TimescaleDB's own advice: policies run in background workers, beside those of parallel queries
+// and three of PostgreSQL's.
+func assessTargetWorkers(f facts) []contract.Problem {
+	hasPolicies := slices.ContainsFunc(f.spec.Hypertables, func(h contract.Hypertable) bool { return h.Columnstore != nil || h.Retention != "" })
+	workers, errW := strconv.Atoi(f.dst.Settings["max_worker_processes"])
+	background, errB := strconv.Atoi(f.dst.Settings["timescaledb.max_background_workers"])
+	parallel, errP := strconv.Atoi(f.dst.Settings["max_parallel_workers"])
+	if !hasPolicies || errors.Join(errW, errB, errP) != nil || workers >= 3+background+parallel {
+		return nil
+	}
+	return []contract.Problem{info(CodeTargetWorkers, objectTarget,
+		fmt.Sprintf("max_worker_processes is %d, less than 3 and timescaledb.max_background_workers (%d) and max_parallel_workers (%d): columnstore and retention policies may wait for a worker", workers, background, parallel),
+		fmt.Sprintf("set max_worker_processes to %d or more on the target", 3+background+parallel))}
 }
 
 func (f facts) walLevelProblem(level string) contract.Problem {

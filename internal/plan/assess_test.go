@@ -243,7 +243,6 @@ func TestAssessLetsPass(t *testing.T) {
 		"a superuser without grants": func(w *world) {
 			w.src.Superuser, w.src.CanReplicate, w.src.CanCreate, w.src.OwnsDatabase = true, false, false, false
 		},
-		"partitions from 13 on":                    func(w *world) { w.src.Version, w.table().Partitioned = 130000, true },
 		"plain tables before 13":                   func(w *world) { w.src.Version = 120022 },
 		"no ownership without a fence":             func(w *world) { w.src.OwnsDatabase, w.spec.Cutover.Fence = false, "none" },
 		"no CREATEROLE when roles stay":            func(w *world) { w.dst.CanCreateRole, w.spec.Roles = false, "skip" },
@@ -274,6 +273,12 @@ func TestAssessLetsPass(t *testing.T) {
 			require.Empty(t, plan.Assess(w.spec, w.src, w.dst))
 		})
 	}
+}
+
+func TestPartitionsFrom13OnAreNoError(t *testing.T) {
+	w := goodWorld(t)
+	w.src.Version, w.table().Partitioned = 130000, true
+	require.False(t, plan.HasFatal(plan.Assess(w.spec, w.src, w.dst)))
 }
 
 // The remedy is a list of commands, and each must name what the run really made.

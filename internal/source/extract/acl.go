@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"slices"
 	"strings"
 
 	"timeferry/internal/ident"
@@ -13,6 +14,7 @@ func quoted(name string) string { return ident.Quote(name) }
 type grant struct {
 	before, role, after string
 	forRole             string // whose default privileges; empty otherwise
+	grantor             string // who granted it, if that is not the owner
 }
 
 // token of a statement: a quoted or plain word, or any other sign.
@@ -33,22 +35,29 @@ func (t token) name(sql string) string {
 }
 
 // cutGrants parts the text of an ACL entry. Statements are told apart by semicolons outside quotes; pg_dump writes nothing
-// but names, keywords and signatures there. SET and RESET SESSION AUTHORIZATION, around what somebody else than the
-// owner granted, are left out: the target's admin may not do that, and grants in the owner's name.
+// but names, keywords and signatures there. SET and RESET SESSION AUTHORIZATION stand around what somebody else than the
+// owner granted.
 func cutGrants(sql string) ([]grant, error) {
 	var grants []grant
+	grantor := ""
 	for _, statement := range splitStatements(sql) {
 		tokens := tokenize(statement)
 		if len(tokens) == 0 {
 			continue
 		}
-		if first := tokens[0].text(statement); first == "SET" || first == "RESET" {
+		switch tokens[0].text(statement) {
+		case "SET":
+			grantor = tokens[len(tokens)-1].name(statement)
+			continue
+		case "RESET":
+			grantor = ""
 			continue
 		}
 		g, ok := partGrant(statement, tokens)
 		if !ok {
 			return nil, misread("a grant is not understood: %q", statement)
 		}
+		g.grantor = grantor
 		grants = append(grants, g)
 	}
 	return grants, nil
@@ -82,6 +91,12 @@ func (g grant) mapForRole(master string) grant {
 	g.before = g.before[:role.start] + "CURRENT_USER" + g.before[role.end:]
 	g.forRole = ledger.CurrentRole
 	return g
+}
+
+// onMember is true for rights on what an extension brought, or the server itself: the dump has no entry of the object.
+func (b *builder) onMember(e *tocEntry) bool {
+	known := slices.ContainsFunc(e.deps, func(dep int) bool { return b.byID[dep] != nil })
+	return e.kind == "ACL" && !known && e.name != `SCHEMA "public"`
 }
 
 // splitStatements parts at semicolons outside quotes; the semicolons go.

@@ -14,12 +14,14 @@ GRANT SELECT("from"),UPDATE("x") ON TABLE "s"."t" TO "we; ""ird" WITH GRANT OPTI
 SET SESSION AUTHORIZATION "we; ""ird";
 GRANT SELECT ON TABLE "s"."t" TO "rds_superuser";
 RESET SESSION AUTHORIZATION;
+GRANT SELECT ON TABLE "s"."t" TO "other";
 `)
 	require.NoError(t, err)
 	require.Equal(t, []grant{
 		{before: `REVOKE ALL ON FUNCTION "public"."f; TO x"("a" integer, OUT "TO" text) FROM `, role: ledger.PublicRole},
 		{before: `GRANT SELECT("from"),UPDATE("x") ON TABLE "s"."t" TO `, role: `we; "ird`, after: " WITH GRANT OPTION"},
-		{before: `GRANT SELECT ON TABLE "s"."t" TO `, role: "rds_superuser"},
+		{before: `GRANT SELECT ON TABLE "s"."t" TO `, role: "rds_superuser", grantor: `we; "ird`},
+		{before: `GRANT SELECT ON TABLE "s"."t" TO `, role: "other"},
 	}, grants)
 	_, err = cutGrants("DROP TABLE x;")
 	require.Error(t, err)

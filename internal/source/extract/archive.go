@@ -13,6 +13,7 @@ import (
 
 	"timeferry/internal/fault"
 	"timeferry/internal/pgkit"
+	"timeferry/internal/target/ledger"
 )
 
 // archive is a dump in a directory of its own, gone with close.
@@ -39,7 +40,7 @@ func dumpArchive(ctx context.Context, c clients, e pgkit.Endpoint, snapshot stri
 	}()
 	// Quoting all identifiers keeps names that are keywords only in a newer target from breaking there.
 	cmd := a.command(ctx, c.dump, "--format=custom", "--schema-only", "--quote-all-identifiers", "--encoding=UTF8", "--no-password",
-		"--no-tablespaces", "--no-publications", "--no-subscriptions", "--no-security-labels",
+		"--no-tablespaces", "--no-publications", "--no-subscriptions",
 		"--snapshot="+snapshot, "--file="+a.path())
 	env, err := pgkit.LibpqEnv(ctx, e, c.major())
 	if err != nil {
@@ -100,17 +101,41 @@ func explainDump(ctx context.Context, e pgkit.Endpoint, err error) error {
 		"pg_dump must be able to lock every table for reading: grant SELECT on them to the user of the migration, and keep the snapshot's holder alive", "%w", err).WithCode("dump-failed")
 }
 
-// list is pg_restore's table of contents of one section.
-func (a *archive) list(ctx context.Context, section string) ([]tocEntry, error) {
-	out, err := run(a.command(ctx, a.restore, "--list", "--section="+section, a.path()))
+// list is pg_restore's table of contents, in the order of restoring, without the rows' section.
+func (a *archive) list(ctx context.Context) ([]tocEntry, error) {
+	sections := map[int]string{}
+	for _, section := range []string{ledger.SectionPreData, ledger.SectionPostData} {
+		entries, err := a.listed(ctx, "--section="+section)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			sections[e.id] = section
+		}
+	}
+	all, err := a.listed(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list %s of the schema dump: %w", section, err)
+		return nil, err
 	}
-	entries, err := parseList(out)
-	for i := range entries {
-		entries[i].section = section
+	var toc []tocEntry
+	for _, e := range all {
+		if section, ok := sections[e.id]; ok {
+			e.section = section
+			toc = append(toc, e)
+		}
 	}
-	return entries, err
+	if len(toc) != len(sections) {
+		return nil, misread("%d entries are in sections, %d in the list", len(sections), len(toc))
+	}
+	return toc, nil
+}
+
+func (a *archive) listed(ctx context.Context, options ...string) ([]tocEntry, error) {
+	out, err := run(a.command(ctx, a.restore, append(append([]string{"--list"}, options...), a.path())...))
+	if err != nil {
+		return nil, fmt.Errorf("list the schema dump: %w", err)
+	}
+	return parseList(out)
 }
 
 // text is the archive as SQL, with pg_restore's comments at the borders. only, when not zero, picks one entry.

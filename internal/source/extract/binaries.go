@@ -46,13 +46,26 @@ func findClients(ctx context.Context, serverVersion int) (clients, error) {
 	major := serverVersion / 10000
 	hint := fmt.Sprintf("install the PostgreSQL client programs of version %d or later where the worker runs (Debian: postgresql-client-%d)", major, major)
 	if best.version == 0 {
-		return clients{}, fault.New(fault.Operator, "find", "pg_dump", hint, "it is not on this machine").WithCode("no-pg-dump")
+		return clients{}, fault.New(fault.Operator, "find", "pg_dump", hint, "it is not on this machine").WithCode(codeNoDump)
 	}
 	if best.major() < major {
 		return clients{}, fault.New(fault.Operator, "find", "pg_dump", hint, "the newest here, %s, is version %d, the source %d", best.dump, best.major(), major).WithCode("old-pg-dump")
 	}
 	return best, nil
 }
+
+// Clients says which pg_dump Dump would use on this machine, with its version as a server_version_num; path is "" where there
+// is none.
+func Clients(ctx context.Context) (path string, version int, err error) {
+	c, err := findClients(ctx, 0) // any version will do: the caller compares
+	var refused *fault.Error
+	if errors.As(err, &refused) && refused.Code == codeNoDump {
+		return "", 0, nil
+	}
+	return c.dump, c.version, err
+}
+
+const codeNoDump = "no-pg-dump"
 
 func clientDirectories() []string {
 	var dirs []string

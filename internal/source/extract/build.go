@@ -18,14 +18,17 @@ type builder struct {
 	privileges bool
 
 	byID     map[int]*tocEntry
+	dropped  map[int]bool           // unique constraints of hypertables that become plain indexes
 	skipped  map[int]bool           // left out, and so is what speaks of it
 	made     map[int][]ledger.Entry // per entry of the dump
+	labels   []string               // security labels, which are left out
+	members  []string               // rights on what extensions bring
 	problems []contract.Problem
 }
 
 // build decides about every entry. It is pure: all that it needs was read before.
 func build(toc []tocEntry, cat *catalogue, o DumpOptions) ([]ledger.Entry, []contract.Problem, error) {
-	b := &builder{cat: cat, master: o.Source.User, privileges: o.Privileges, byID: map[int]*tocEntry{}, skipped: map[int]bool{}, made: map[int][]ledger.Entry{}}
+	b := &builder{cat: cat, master: o.Source.User, privileges: o.Privileges, byID: map[int]*tocEntry{}, skipped: map[int]bool{}, dropped: map[int]bool{}, made: map[int][]ledger.Entry{}}
 	for i := range toc {
 		b.byID[toc[i].id] = &toc[i]
 	}
@@ -74,6 +77,8 @@ const (
 	KindRefresh  = "MATERIALIZED VIEW DATA"
 	KindValidate = "VALIDATE CONSTRAINT"
 	KindForceRLS = "FORCE ROW SECURITY"
+	// KindExtensionData: rows of an extension's configuration table.
+	KindExtensionData = "EXTENSION DATA"
 )
 
 func isACL(kind string) bool { return kind == "ACL" || kind == "DEFAULT ACL" }
@@ -93,6 +98,12 @@ func (b *builder) entries(e *tocEntry) ([]ledger.Entry, error) {
 	b.follow(e, &base)
 	if b.privileges && e.ownerSQL != "" && b.carried(e.owner) {
 		base.Owner, base.OwnerSQL = e.owner, e.ownerSQL
+	}
+	if key, ok := b.cat.keys[o]; ok {
+		return []ledger.Entry{b.changedKey(e, base, key)}, nil
+	}
+	if b.speaksOfDropped(e) {
+		return nil, nil
 	}
 	switch e.kind {
 	case "TABLE":
@@ -148,7 +159,7 @@ func (b *builder) table(e *tocEntry, base ledger.Entry) ([]ledger.Entry, error) 
 	}
 	made := []ledger.Entry{base}
 	if b.cat.hypertables[r.oid] && r.kind == "p" {
-		text, err := removeOnce(base.SQL, "\nPARTITION BY "+r.partitionKey+";", ";", e)
+		text, err := replaceLast(base.SQL, "\nPARTITION BY "+r.partitionKey+";", ";", e)
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +167,7 @@ func (b *builder) table(e *tocEntry, base ledger.Entry) ([]ledger.Entry, error) 
 	}
 	if r.forceRLS {
 		// While changes are applied as a member of the owner, row security must not hold for owners.
-		text, err := removeOnce(made[0].SQL, "\nALTER TABLE ONLY "+r.name.Quote()+" FORCE ROW LEVEL SECURITY;", "", e)
+		text, err := replaceLast(made[0].SQL, "\nALTER TABLE ONLY "+r.name.Quote()+" FORCE ROW LEVEL SECURITY;", "", e)
 		if err != nil {
 			return nil, err
 		}
@@ -168,11 +179,13 @@ func (b *builder) table(e *tocEntry, base ledger.Entry) ([]ledger.Entry, error) 
 	return made, nil
 }
 
-func removeOnce(sql, part, by string, e *tocEntry) (string, error) {
-	if strings.Count(sql, part) != 1 {
+// replaceLast: what stands in the text earlier is the default of a column that looks like it.
+func replaceLast(sql, part, by string, e *tocEntry) (string, error) {
+	at := strings.LastIndex(sql, part)
+	if at < 0 {
 		return "", misread("table %s.%s does not read as its catalogue entry says", e.schema, e.name)
 	}
-	return strings.Replace(sql, part, by, 1), nil
+	return sql[:at] + by + sql[at+len(part):], nil
 }
 
 // materializedView is made empty, and filled at the end if it is filled on the source.
@@ -252,11 +265,22 @@ func (b *builder) grants(e *tocEntry) ([]ledger.Entry, error) {
 		}
 		g = g.mapForRole(b.master)
 		entry := ledger.Entry{ID: fmt.Sprintf("%d.%d", e.id, i+1), Section: e.section, Kind: e.kind, Schema: e.schema, Name: e.name,
-			Owner: g.forRole, SQL: g.before, AfterSQL: g.after + ";", Roles: b.mapRoles([]string{g.role})}
+			Owner: b.owner(g), SQL: g.before, AfterSQL: g.after + ";", Roles: b.mapRoles([]string{g.role})}
 		b.follow(e, &entry)
 		made = append(made, entry)
 	}
+	if len(made) > 0 && b.onMember(e) {
+		b.members = append(b.members, describe(e))
+	}
 	return made, nil
+}
+
+// owner is the role that a grant's entry speaks for, if that is neither the object's owner nor the source's master.
+func (b *builder) owner(g grant) string {
+	if g.grantor != "" && b.carried(g.grantor) {
+		return g.grantor
+	}
+	return g.forRole
 }
 
 // mapRoles puts whoever restores in the place of the source's master.

@@ -24,12 +24,15 @@ type relation struct {
 	populated    bool // of a materialized view
 }
 
-// lost is an object that needs a table which is not carried over.
+// lost is an object that needs something which is not carried over: a table, or what only a superuser may make.
 type lost struct {
 	object
 	kind, identity string
-	needs          uint32
+	needs          object
 }
+
+// setter is a function with a SET clause of a parameter that is not everybody's.
+type setter struct{ function, parameter string }
 
 // catalogue is what the source's catalogue knows about the dump's entries.
 type catalogue struct {
@@ -40,6 +43,9 @@ type catalogue struct {
 	excluded, flattened map[uint32]bool
 	hypertables         map[uint32]bool
 	missingHypertables  []ident.Table
+	keys                map[object]changedKey // of hypertables, which the plan extends or drops, by constraint or index
+	privileged          map[object]string     // what only a superuser may make, by its kind and name; empty where the target's user is one
+	setters             []setter
 	lost                map[object]lost
 	constraints         map[uint32]constraint
 	indexes             map[uint32]index
@@ -47,6 +53,8 @@ type catalogue struct {
 	replicaFiring       map[object]bool // triggers and rules that fire in replica sessions too
 	triggers            map[uint32]trigger
 	databaseSettings    []string
+	publicComment       bool     // schema public has another comment than every server gives it
+	databaseOwn         []string // what else the database itself has: a comment, grants
 }
 
 type constraint struct {
@@ -69,13 +77,13 @@ type policy struct {
 }
 
 // readCatalogue reads in tx, which sees the migration's snapshot.
-func readCatalogue(ctx context.Context, tx pgkit.Querier, tables contract.Tables, hypertables []contract.Hypertable) (*catalogue, error) {
+func readCatalogue(ctx context.Context, tx pgkit.Querier, o DumpOptions) (*catalogue, error) {
 	// Definitions come out as pg_dump writes them: qualified and quoted throughout.
 	if _, err := tx.Exec(ctx, "SELECT set_config('search_path', '', true), set_config('quote_all_identifiers', 'on', true)"); err != nil {
 		return nil, err
 	}
 	c := &catalogue{classes: map[string]uint32{}, relations: map[uint32]relation{}, members: map[object]uint32{}, excluded: map[uint32]bool{},
-		flattened: map[uint32]bool{}, hypertables: map[uint32]bool{}, lost: map[object]lost{}, constraints: map[uint32]constraint{},
+		flattened: map[uint32]bool{}, hypertables: map[uint32]bool{}, privileged: map[object]string{}, lost: map[object]lost{}, constraints: map[uint32]constraint{},
 		indexes: map[uint32]index{}, policies: map[uint32]policy{}, replicaFiring: map[object]bool{}, triggers: map[uint32]trigger{}}
 	steps := []struct {
 		what string
@@ -84,15 +92,27 @@ func readCatalogue(ctx context.Context, tx pgkit.Querier, tables contract.Tables
 		{"classes", c.readClasses}, {"relations", c.readRelations}, {"members of tables", c.readMembers},
 		{"constraints", c.readConstraints}, {"indexes", c.readIndexes}, {"policies", c.readPolicies},
 		{"triggers and rules", c.readReplicaFiring}, {"triggers", c.readTriggers}, {"database settings", c.readDatabaseSettings},
+		{"database", c.readDatabaseOwn},
 	}
 	for _, s := range steps {
 		if err := s.read(ctx, tx); err != nil {
 			return nil, fmt.Errorf("read %s: %w", s.what, err)
 		}
 	}
-	c.applyScope(tables, hypertables)
+	if !o.TargetSuperuser {
+		if err := c.readPrivileged(ctx, tx); err != nil {
+			return nil, fmt.Errorf("read what only superusers may make: %w", err)
+		}
+		if err := c.readSetters(ctx, tx); err != nil {
+			return nil, fmt.Errorf("read what functions set: %w", err)
+		}
+	}
+	c.applyScope(o.Tables, o.Hypertables)
+	if err := c.readChangedKeys(ctx, tx, o.Hypertables); err != nil {
+		return nil, fmt.Errorf("read keys of hypertables: %w", err)
+	}
 	if err := c.readLost(ctx, tx); err != nil {
-		return nil, fmt.Errorf("read what needs excluded tables: %w", err)
+		return nil, fmt.Errorf("read what needs what is left out: %w", err)
 	}
 	return c, nil
 }
@@ -245,46 +265,6 @@ func (c *catalogue) readTriggers(ctx context.Context, q pgkit.Querier) error {
 		var t trigger
 		err := row.Scan(&oid, &t.state, &t.definition)
 		c.triggers[oid] = t
-		return err
-	})
-}
-
-func (c *catalogue) readDatabaseSettings(ctx context.Context, q pgkit.Querier) error {
-	return each(ctx, q, `SELECT pg_catalog.split_part(s, '=', 1) FROM pg_catalog.pg_db_role_setting d, pg_catalog.unnest(d.setconfig) s
-		WHERE d.setrole = 0 AND d.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) ORDER BY 1`, nil, func(row pgx.Rows) error {
-		var name string
-		err := row.Scan(&name)
-		c.databaseSettings = append(c.databaseSettings, name)
-		return err
-	})
-}
-
-// lostSQL follows the dependencies from the tables that are not carried over to everything that cannot be without them.
-// A view depends on nothing itself: its rule does, and the rule is the view.
-const lostSQL = `
-WITH RECURSIVE gone(classid, objid, needs) AS (
-	SELECT 'pg_catalog.pg_class'::regclass::oid, r, r FROM pg_catalog.unnest($1::oid[]) r
-	UNION
-	SELECT x.classid, x.objid, g.needs FROM gone g, LATERAL (
-		SELECT d.classid, d.objid FROM pg_catalog.pg_depend d WHERE d.refclassid = g.classid AND d.refobjid = g.objid AND d.deptype NOT IN ('e', 'x')
-		UNION ALL
-		SELECT 'pg_catalog.pg_class'::regclass, w.ev_class FROM pg_catalog.pg_rewrite w
-		WHERE g.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = g.objid AND w.rulename = '_RETURN') x)
-SELECT g.classid, g.objid, i.type, i.identity, pg_catalog.min(g.needs::bigint)::oid
-FROM gone g, LATERAL pg_catalog.pg_identify_object(g.classid, g.objid, 0) i WHERE NOT g.objid = ANY ($1::oid[]) GROUP BY 1, 2, 3, 4`
-
-func (c *catalogue) readLost(ctx context.Context, q pgkit.Querier) error {
-	var out []uint32
-	for oid := range c.excluded {
-		out = append(out, oid)
-	}
-	for oid := range c.flattened {
-		out = append(out, oid)
-	}
-	return each(ctx, q, lostSQL, []any{out}, func(row pgx.Rows) error {
-		var l lost
-		err := row.Scan(&l.class, &l.oid, &l.kind, &l.identity, &l.needs)
-		c.lost[l.object] = l
 		return err
 	})
 }

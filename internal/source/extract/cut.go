@@ -167,8 +167,9 @@ func parseBlock(text string) (block, error) {
 	return block{header: header, body: strings.Trim(body, "\n")}, nil
 }
 
-// fill parts the list's line by what the text's header says, and takes over the statements.
-func (e *tocEntry) fill(b, withOwner block) error {
+// fill parts the list's line by what the text's header says, and takes over the statements. Both write a space for a line
+// break in a name: names has those as they are.
+func (e *tocEntry) fill(b, withOwner block, names trueNames) error {
 	for line := range strings.Lines(b.header) {
 		line = strings.TrimSuffix(line, "\n")
 		if deps, ok := strings.CutPrefix(line, "-- Dependencies:"); ok {
@@ -188,10 +189,19 @@ func (e *tocEntry) fill(b, withOwner block) error {
 		return misread("entry %d has no name", e.id)
 	}
 	e.sql = b.body
+	if name, ok := names.relations[object{e.class, e.oid}]; ok {
+		e.name = name
+	}
+	if schema, ok := names.schemas[object{e.class, e.oid}]; ok {
+		e.schema = schema
+	}
+	if isPublicSchema(e) {
+		return nil // it is there, and belongs to the target; before PostgreSQL 15 the text differs with its owner
+	}
 	if e.kind == "SCHEMA" { // without owners, pg_restore writes its own statement instead of the dump's
 		e.sql = "CREATE SCHEMA " + quoted(e.name) + ";"
 	}
-	return e.takeOwner(withOwner.body)
+	return e.takeOwner(withOwner.body, names.roles)
 }
 
 // identify parts "kind schema name owner" of the list with the help of "name; Type: kind; Schema: schema; Owner: …". Names
@@ -230,8 +240,9 @@ func indexes(s, sep string) func(func(int) bool) {
 	}
 }
 
-// takeOwner compares the text with ownership to the one without: what is more is the one statement that sets it.
-func (e *tocEntry) takeOwner(withOwner string) error {
+// takeOwner compares the text with ownership to the one without: what is more is the one statement that sets it. The owner
+// is of the name in the list, or one of the roles whose names have line breaks.
+func (e *tocEntry) takeOwner(withOwner string, broken []string) error {
 	more, ok := strings.CutPrefix(withOwner, e.sql)
 	if !ok {
 		return misread("entry %d reads differently with its owner", e.id)
@@ -240,9 +251,13 @@ func (e *tocEntry) takeOwner(withOwner string) error {
 	if more == "" {
 		return nil
 	}
-	for _, name := range []string{e.owner, quoted(e.owner)} {
-		if head, ok := strings.CutSuffix(more, " OWNER TO "+name+";"); ok {
-			e.ownerSQL = head + " OWNER TO "
+	if head, ok := strings.CutSuffix(more, " OWNER TO "+e.owner+";"); ok {
+		e.ownerSQL = head + " OWNER TO "
+		return nil
+	}
+	for _, name := range append([]string{e.owner}, broken...) {
+		if head, ok := strings.CutSuffix(more, " OWNER TO "+quoted(name)+";"); ok {
+			e.owner, e.ownerSQL = name, head+" OWNER TO "
 			return nil
 		}
 	}

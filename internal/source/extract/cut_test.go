@@ -105,13 +105,16 @@ func TestCutRefusesWhatDoesNotFit(t *testing.T) {
 
 func TestTakeOwner(t *testing.T) {
 	e := tocEntry{sql: "CREATE TABLE a ();", owner: "we ird"}
-	require.NoError(t, e.takeOwner("CREATE TABLE a ();\n\n\nALTER TABLE a OWNER TO \"we ird\";"))
+	require.NoError(t, e.takeOwner("CREATE TABLE a ();\n\n\nALTER TABLE a OWNER TO \"we ird\";", nil))
 	require.Equal(t, "ALTER TABLE a OWNER TO ", e.ownerSQL)
+	e = tocEntry{sql: "CREATE TABLE a ();", owner: "two lines"}
+	require.NoError(t, e.takeOwner("CREATE TABLE a ();\nALTER TABLE a OWNER TO \"two\nlines\";", []string{"other\none", "two\nlines"}))
+	require.Equal(t, "two\nlines", e.owner)
 	e = tocEntry{sql: "CREATE TABLE a ();", owner: "app"}
-	require.NoError(t, e.takeOwner("CREATE TABLE a ();"))
+	require.NoError(t, e.takeOwner("CREATE TABLE a ();", nil))
 	require.Empty(t, e.ownerSQL)
-	require.Error(t, e.takeOwner("CREATE TABLE a ();\nDROP TABLE b;"))
-	require.Error(t, e.takeOwner("CREATE TABLE b ();"))
+	require.Error(t, e.takeOwner("CREATE TABLE a ();\nDROP TABLE b;", nil))
+	require.Error(t, e.takeOwner("CREATE TABLE b ();", nil))
 }
 
 func TestParseClientVersion(t *testing.T) {
@@ -120,4 +123,15 @@ func TestParseClientVersion(t *testing.T) {
 	require.Equal(t, 150018, v)
 	_, err = parseClientVersion("something else")
 	require.Error(t, err)
+}
+
+func TestPutOffWhatNeedsSomethingLater(t *testing.T) {
+	toc := []tocEntry{{id: 1, section: "pre-data"}, {id: 2, section: "post-data", deps: []int{1}}, {id: 3, section: "pre-data", deps: []int{1, 2}},
+		{id: 4, section: "pre-data", deps: []int{3}}, {id: 5, section: "pre-data", deps: []int{1, 99}}}
+	putOff(toc)
+	var sections []string
+	for _, e := range toc {
+		sections = append(sections, e.section)
+	}
+	require.Equal(t, []string{"pre-data", "post-data", "post-data", "post-data", "pre-data"}, sections)
 }

@@ -7,8 +7,10 @@
 // borders that pg_restore's own list announces. What an entry is and which table it belongs to comes from that list and
 // from the catalogue by OID, never from searching in SQL.
 //
-// Invariants: nothing is changed on the source. What is left out is either named in a problem or belongs to an object
-// that is. No password is in an argument, an entry or an error.
+// The rows of extensions' configuration tables, which no publication holds, come along as entries of their own.
 //
-// Not here: restoring (target/provision), the values of sequences, rows.
+// Invariants: nothing is changed on the source. What is left out is either named in a problem or belongs to an object
+// that is. No password is in an argument or an error, nor in an entry, unless the owner keeps one in an extension's table.
+//
+// Not here: restoring (target/provision), the values of sequences, the rows of tables.
 package extract

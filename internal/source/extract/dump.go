@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -23,6 +24,9 @@ type DumpOptions struct {
 	Hypertables []contract.Hypertable
 	// Privileges: owners and grants are carried over.
 	Privileges bool
+	// TargetSuperuser: whoever restores is a superuser there. Otherwise what only a superuser may make is left out, and so
+	// is what needs it; the problems name both.
+	TargetSuperuser bool
 }
 
 // Dump reads the schema under the snapshot and cuts it into entries, in the order of restoring. Objects that the source's
@@ -51,15 +55,24 @@ func Dump(ctx context.Context, o DumpOptions) (_ []ledger.Entry, _ []contract.Pr
 	if err != nil {
 		return nil, nil, err
 	}
-	cat, err := readCatalogue(ctx, tx, o.Tables, o.Hypertables)
+	cat, err := readCatalogue(ctx, tx, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read schema of %s: %w", o.Source, err)
 	}
-	toc, err := readTOC(ctx, programs, o.Source, snapshot)
+	names, err := readTrueNames(ctx, tx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read schema of %s: %w", o.Source, err)
+	}
+	toc, err := readTOC(ctx, programs, o.Source, snapshot, names)
 	if err != nil {
 		return nil, nil, err
 	}
-	return build(toc, cat, o)
+	rows, notes, err := extensionRows(ctx, tx, o.Tables)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read schema of %s: %w", o.Source, err)
+	}
+	entries, problems, err := build(toc, cat, o)
+	return inOrder(append(entries, rows...)), append(problems, notes...), err
 }
 
 // takeSnapshot lets tx see the given snapshot, or gives away its own.
@@ -78,21 +91,16 @@ func takeSnapshot(ctx context.Context, tx pgx.Tx, snapshot string) (string, erro
 }
 
 // readTOC makes the archive, reads it and throws it away.
-func readTOC(ctx context.Context, programs clients, e pgkit.Endpoint, snapshot string) (_ []tocEntry, err error) {
+func readTOC(ctx context.Context, programs clients, e pgkit.Endpoint, snapshot string, names trueNames) (_ []tocEntry, err error) {
 	a, err := dumpArchive(ctx, programs, e, snapshot)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	pre, err := a.list(ctx, ledger.SectionPreData)
+	toc, err := a.list(ctx)
 	if err != nil {
 		return nil, err
 	}
-	post, err := a.list(ctx, ledger.SectionPostData)
-	if err != nil {
-		return nil, err
-	}
-	toc := append(pre, post...)
 	plain, err := a.blocks(ctx, toc, false)
 	if err != nil {
 		return nil, err
@@ -102,11 +110,26 @@ func readTOC(ctx context.Context, programs clients, e pgkit.Endpoint, snapshot s
 		return nil, err
 	}
 	for i := range toc {
-		if err := toc[i].fill(plain[toc[i].id], withOwners[toc[i].id]); err != nil {
+		if err := toc[i].fill(plain[toc[i].id], withOwners[toc[i].id], names); err != nil {
 			return nil, err
 		}
 	}
+	putOff(toc)
 	return toc, nil
+}
+
+// putOff moves to post-data what stands in pre-data but needs something of post-data: pg_dump does so with a materialized
+// view that needs a primary key, but not with a function that speaks of that view's rows. The list has every entry behind
+// what it needs, so one pass is enough.
+func putOff(toc []tocEntry) {
+	late := map[int]bool{}
+	for i := range toc {
+		e := &toc[i]
+		if slices.ContainsFunc(e.deps, func(dep int) bool { return late[dep] }) {
+			e.section = ledger.SectionPostData
+		}
+		late[e.id] = e.section == ledger.SectionPostData
+	}
 }
 
 func (a *archive) blocks(ctx context.Context, toc []tocEntry, owners bool) (map[int]block, error) {

@@ -134,18 +134,22 @@ func TestLeftOutKindsAreReported(t *testing.T) {
 		CREATE USER MAPPING FOR PUBLIC SERVER other OPTIONS (user 'u', password 'hidden-word');
 		GRANT USAGE ON FOREIGN SERVER other TO shopmaster;
 		CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+		CREATE FUNCTION quiet() RETURNS int LANGUAGE sql SET log_statement = 'none' SET work_mem = '5MB' AS 'SELECT 1';
 		CREATE EVENT TRIGGER extract_ddl ON ddl_command_end EXECUTE FUNCTION on_ddl();
 		CREATE TABLE t (id int); GRANT SELECT ON t TO shopmaster, rds_superuser; CREATE PUBLICATION everything FOR ALL TABLES;
-		COMMENT ON SCHEMA public IS 'other';`)
+		REVOKE EXECUTE ON FUNCTION postgres_fdw_handler() FROM PUBLIC; GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO shopmaster;
+		COMMENT ON SCHEMA public IS 'other'; COMMENT ON EXTENSION postgres_fdw IS 'mine'; COMMENT ON EVENT TRIGGER extract_ddl IS 'mine';
+		INSERT INTO pg_seclabel VALUES ('t'::regclass, 'pg_class'::regclass, 0, 'nobody', 'hidden-word'), ('t'::regclass, 'pg_class'::regclass, 1, 'nobody', 'hidden-word')`)
+	src.Exec(t, "COMMENT ON DATABASE "+src.Master.Database+" IS 'x'; GRANT CONNECT ON DATABASE "+src.Master.Database+" TO shopmaster")
 	src.Exec(t, `ALTER DATABASE `+src.Master.Database+` SET work_mem = '5MB'`)
 	entries, problems := mustDump(t, src, DumpOptions{Tables: everything, Privileges: true})
 	require.ElementsMatch(t, []string{"warning not-carried event trigger extract_ddl", "warning not-carried user mapping USER MAPPING public SERVER other",
-		"info not-carried ALTER DATABASE … SET"}, objects(problems))
+		`info extension-rights acl public.FUNCTION "postgres_fdw_handler"()`, "warning function-sets-parameter function public.quiet", "info not-carried ALTER DATABASE … SET", "info not-carried database", `warning not-carried security label public.TABLE "t"`}, objects(problems))
 	for name, e := range entries {
 		require.NotContains(t, e.SQL, "hidden-word")
 		require.NotContains(t, e.SQL+e.AfterSQL+strings.Join(e.Roles, " "), "rds_superuser", name)
 		require.NotContains(t, name, "PUBLICATION")
-		require.NotContains(t, name, "COMMENT")
+		require.True(t, !strings.HasPrefix(name, "COMMENT") || name == `COMMENT SCHEMA "public"`, name)
 	}
 	require.Contains(t, entries, "TABLE public.t")
 	require.Equal(t, []string{ledger.CurrentRole}, entries[`ACL public.TABLE "t"`].Roles)
@@ -192,7 +196,7 @@ func TestBodiesThatLookLikeTheDump(t *testing.T) {
 	require.NoError(t, err)
 	snapshot, err := takeSnapshot(ctx, tx, "")
 	require.NoError(t, err)
-	toc, err := readTOC(ctx, programs, src.Master, snapshot)
+	toc, err := readTOC(ctx, programs, src.Master, snapshot, trueNames{})
 	require.NoError(t, err)
 	require.NoError(t, tx.Rollback(ctx))
 	body := "SELECT '\n"

@@ -25,6 +25,7 @@ func ReadFacts(ctx context.Context, conn *pgx.Conn, tables contract.Tables) (pla
 		read func(context.Context, *pgx.Conn, *plan.SourceFacts) error
 	}{
 		{"server and privileges", readServer},
+		{"locale", readLocale},
 		{"settings", readSettings},
 		{"partitions", readPartitions},
 		{"tables", func(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
@@ -40,6 +41,17 @@ func ReadFacts(ctx context.Context, conn *pgx.Conn, tables contract.Tables) (pla
 			return readHypertables(ctx, conn, tables, f)
 		}},
 		{"sequences", readSequences},
+		{"collations", func(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
+			return readCollations(ctx, conn, tables, f)
+		}},
+		{"objects", func(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
+			return readNotables(ctx, conn, tables, f)
+		}},
+		{"dependencies on what is not carried over", func(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
+			return readNeeds(ctx, conn, tables, f)
+		}},
+		{"names", readQuotedNames},
+		{"roles", readRoles},
 		{"transactions", func(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
 			return readTransactions(ctx, conn, longTransaction, f)
 		}},
@@ -70,7 +82,8 @@ func readServer(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error 
 
 const settingsSQL = `
 SELECT name, current_setting(name) FROM pg_settings WHERE name IN ('wal_level', 'max_replication_slots', 'max_wal_senders',
-	'old_snapshot_threshold', 'max_slot_wal_keep_size', 'wal_sender_timeout', 'max_worker_processes', 'max_locks_per_transaction')`
+	'old_snapshot_threshold', 'max_slot_wal_keep_size', 'wal_keep_size', 'wal_keep_segments', 'idle_replication_slot_timeout', 'wal_sender_timeout',
+	'max_worker_processes', 'max_locks_per_transaction', 'max_prepared_transactions')`
 
 func readSettings(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
 	f.Settings = map[string]string{}
@@ -176,9 +189,12 @@ func readForeignTables(ctx context.Context, conn *pgx.Conn, scope contract.Table
 }
 
 func readExtensions(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
-	var name string
-	return each(ctx, conn, "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1", []any{&name},
-		func() { f.Extensions = append(f.Extensions, name) })
+	f.ExtensionVersions = map[string]string{}
+	var name, version string
+	return each(ctx, conn, "SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1", []any{&name, &version}, func() {
+		f.Extensions = append(f.Extensions, name)
+		f.ExtensionVersions[name] = version
+	})
 }
 
 func readHypertables(ctx context.Context, conn *pgx.Conn, scope contract.Tables, f *plan.SourceFacts) error {
@@ -196,9 +212,17 @@ func readHypertables(ctx context.Context, conn *pgx.Conn, scope contract.Tables,
 	return nil
 }
 
+// sequencesSQL: where the column that owns the sequence is the smaller of the two, it is the column that runs out first.
 const sequencesSQL = `
-SELECT schemaname, sequencename, start_value, CASE WHEN increment_by > 0 THEN max_value ELSE min_value END, last_value
-FROM pg_sequences WHERE last_value IS NOT NULL AND NOT cycle AND schemaname NOT LIKE 'pg\_%' ORDER BY 1, 2`
+SELECT s.schemaname, s.sequencename, s.start_value,
+	CASE WHEN s.increment_by < 0 THEN greatest(s.min_value, -o.holds - 1) ELSE least(s.max_value, o.holds) END, s.last_value
+FROM pg_sequences s LEFT JOIN LATERAL (
+	SELECT CASE a.atttypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647 END::int8 AS holds
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+	JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+	WHERE n.nspname = s.schemaname AND c.relname = s.sequencename LIMIT 1) o ON true
+WHERE s.last_value IS NOT NULL AND NOT s.cycle AND s.schemaname NOT LIKE 'pg\_%' ORDER BY 1, 2`
 
 func readSequences(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
 	var s plan.SequenceUse

@@ -41,7 +41,8 @@ type Entry struct {
 	// Table is the relation on the target that the entry belongs to, for an index, constraint, trigger and the like.
 	Table ident.Table
 	// Owner shall own the object; OwnerSQL is the statement that sees to it, up to the name: "ALTER TABLE x OWNER TO ".
-	// Both are empty when the object stays with who restores it. For DEFAULT ACL it is the role whose defaults they are.
+	// Both are empty when the object stays with who restores it. For DEFAULT ACL it is the role whose defaults they are,
+	// for ACL the one who granted it, if that was not the object's owner.
 	Owner    string
 	OwnerSQL string
 	// Roles, when there are any, stand between SQL and AfterSQL, those that the target has. The words PublicRole and

@@ -101,7 +101,7 @@ func readPrivileges(ctx context.Context, q pgkit.Querier) (map[privilege]bool, e
 // created is the name, in the ledger, of what has no type of pg_identify_object's.
 const (
 	createdRole      = "role"
-	createdPrivilege = "privilege" // the identity is the statement that undoes it
+	createdPrivilege = "privilege" // the identity is the statement that undoes it; so it is with the comment on schema public
 )
 
 // watch compares the target before and after do, in one transaction that sees no changes but its own, and records what do
@@ -115,13 +115,38 @@ func watch(ctx context.Context, tx pgx.Tx, do func() error) error {
 	if err != nil {
 		return err
 	}
+	comment, err := readPublicComment(ctx, tx)
+	if err != nil {
+		return err
+	}
 	if err := do(); err != nil {
 		return err
 	}
 	if err := recordObjects(ctx, tx, before); err != nil {
 		return err
 	}
-	return recordPrivileges(ctx, tx, rights)
+	if err := recordPrivileges(ctx, tx, rights); err != nil {
+		return err
+	}
+	after, err := readPublicComment(ctx, tx)
+	if err != nil || after == comment || comment == "" { // made anew, it goes as a whole
+		return err
+	}
+	if err := ledger.RecordCreated(ctx, tx, createdPrivilege, comment); err != nil {
+		return fmt.Errorf("record changed comment: %w", err)
+	}
+	return nil
+}
+
+// readPublicComment is the statement that sets the comment of schema public to what it is, or empty without that schema.
+func readPublicComment(ctx context.Context, q pgkit.Querier) (string, error) {
+	var sql string
+	err := q.QueryRow(ctx, `SELECT coalesce((SELECT 'COMMENT ON SCHEMA public IS ' || pg_catalog.quote_nullable(pg_catalog.obj_description(oid, 'pg_namespace'))
+		FROM pg_catalog.pg_namespace WHERE nspname = 'public'), '')`).Scan(&sql)
+	if err != nil {
+		return "", fmt.Errorf("read comment of schema public: %w", err)
+	}
+	return sql, nil
 }
 
 func recordObjects(ctx context.Context, tx pgx.Tx, before []object) error {

@@ -12,7 +12,8 @@ import (
 	"timeferry/internal/target/ledger"
 )
 
-// explain names the object, the line and PostgreSQL's message. What the server says about rows (its detail) is left out.
+// explain names the object, the line, PostgreSQL's message and its hint. What the server says about rows (its detail) is
+// left out, and so is the rest of the statement.
 func explain(e ledger.Entry, sql string, err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
@@ -34,7 +35,14 @@ func explain(e ledger.Entry, sql string, err error) error {
 	case class != fault.Integrity:
 		class = fault.Operator
 	}
-	return fault.New(class, "restore", e.String(), hint, "%w, in: %s", pg, failingLine(sql, pg.Position)).WithCode("restore-failed")
+	if pg.Hint != "" {
+		hint = strings.TrimPrefix(hint+"; the server says: "+firstLine(pg.Hint), "; ")
+	}
+	where := failingLine(sql, pg.Position)
+	if e.Kind == kindExtensionData {
+		where = "its rows" // not to be shown
+	}
+	return fault.New(class, "restore", e.String(), hint, "%w, in: %s", pg, where).WithCode("restore-failed")
 }
 
 // failingLine is the line that the server's position (in characters, from 1) points at, or the first one.
@@ -64,6 +72,14 @@ func firstLine(sql string) string {
 func hasState(err error, state string) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == state
+}
+
+func stateOf(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
 }
 
 func postgresMessage(err error) string {

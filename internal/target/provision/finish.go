@@ -50,11 +50,8 @@ func Finish(ctx context.Context, target pgkit.Endpoint, onProgress ProgressFunc)
 		return nil, err
 	}
 	p := &progress{total: len(pending) + len(tables), tell: onProgress}
-	for _, e := range pending {
-		if err := r.one(ctx, conn, e); err != nil && !r.forgive(e, err) {
-			return r.problems, err
-		}
-		p.add(1, e.String())
+	if err := r.finish(ctx, conn, pending, p); err != nil {
+		return r.problems, err
 	}
 	if err := r.restoreIdentities(ctx, conn); err != nil {
 		return r.problems, err
@@ -67,6 +64,43 @@ func Finish(ctx context.Context, target pgkit.Endpoint, onProgress ProgressFunc)
 	}
 	return r.problems, nil
 }
+
+// finish restores all, and a materialized view that was refused once more as long as others succeed: it can need them
+// through a function, which no dependency tells.
+func (r *restorer) finish(ctx context.Context, conn *pgx.Conn, pending []ledger.Entry, p *progress) error {
+	for {
+		var again []ledger.Entry
+		var errs []error
+		filled := 0
+		for _, e := range pending {
+			err := r.one(ctx, conn, e)
+			switch {
+			case err != nil && !fromData(err):
+				return err
+			case err != nil && e.Kind == kindRefresh:
+				again, errs = append(again, e), append(errs, err)
+				continue
+			case err != nil:
+				r.forgive(e, err)
+			case e.Kind == kindRefresh:
+				filled++
+			}
+			p.add(1, e.String())
+		}
+		if len(again) > 0 && filled > 0 {
+			pending = again
+			continue
+		}
+		for i, e := range again {
+			r.forgive(e, errs[i])
+			p.add(1, e.String())
+		}
+		return nil
+	}
+}
+
+// kindRefresh is how extract names the filling of a materialized view.
+const kindRefresh = "MATERIALIZED VIEW DATA"
 
 // finishable is what Finish restores: foreign keys only when PostData has made the others, too.
 func finishable(ctx context.Context, conn *pgx.Conn) ([]ledger.Entry, error) {
@@ -88,21 +122,17 @@ func finishable(ctx context.Context, conn *pgx.Conn) ([]ledger.Entry, error) {
 }
 
 // forgive turns an error that comes from the data, or from what a view calls, into a problem.
-func (r *restorer) forgive(e ledger.Entry, err error) bool {
-	if !fromData(err) {
-		return false
-	}
+func (r *restorer) forgive(e ledger.Entry, err error) {
 	message := postgresMessage(err)
 	switch {
 	case e.Kind == "VALIDATE CONSTRAINT" || e.Kind == "FK CONSTRAINT":
 		r.report(contract.Warning, CodeForeignKeyNotValid, e.String(), message,
 			"if the source has the same rows without partner, repair or accept them there; the constraint checks new rows either way")
-	case e.Kind == "MATERIALIZED VIEW DATA":
+	case e.Kind == kindRefresh:
 		r.report(contract.Warning, CodeNotRefreshed, e.String(), message, "REFRESH MATERIALIZED VIEW by hand when its reason is gone")
 	default:
 		r.report(contract.Warning, CodeNotFinished, e.String(), message, "do it by hand when its reason is gone")
 	}
-	return true
 }
 
 // restoreIdentities: the dump shows the replica identities that the migration chose for its stream, not the owner's.

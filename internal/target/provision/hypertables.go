@@ -19,7 +19,6 @@ import (
 // Codes of the problems with hypertables.
 const (
 	CodeNoTimescale      = "no-timescaledb"
-	CodeEditionRefuses   = "edition-refuses"
 	licenseOfAllFeatures = "timescale"
 )
 
@@ -62,40 +61,9 @@ func (t timescale) isHypertable(ctx context.Context, q pgkit.Querier, table iden
 	return is, nil
 }
 
-// HypertableProblems says, before anything is done, what the target's edition of TimescaleDB will not do.
-func HypertableProblems(ctx context.Context, target pgkit.Querier, specs []contract.Hypertable) ([]contract.Problem, error) {
-	if len(specs) == 0 {
-		return nil, nil
-	}
-	ts, err := readTimescale(ctx, target)
-	if err != nil {
-		return nil, err
-	}
-	if !ts.installed {
-		return []contract.Problem{{Severity: contract.Fatal, Code: CodeNoTimescale, Object: "extension timescaledb",
-			Message: "the target database does not have it", Remedy: "CREATE EXTENSION timescaledb in the target database"}}, nil
-	}
-	var problems []contract.Problem
-	for _, s := range specs {
-		var refused []string
-		if s.Columnstore != nil {
-			refused = append(refused, "columnstore")
-		}
-		if s.Retention != "" {
-			refused = append(refused, "retention")
-		}
-		if len(refused) > 0 && ts.license != licenseOfAllFeatures {
-			problems = append(problems, contract.Problem{Severity: contract.Warning, Code: CodeEditionRefuses, Object: s.Table,
-				Message: "the target's edition of TimescaleDB (" + ts.license + ") has no " + strings.Join(refused, " and no ") + ": the table becomes a hypertable without",
-				Remedy:  "use a Timescale service, or an installation with timescaledb.license = timescale"})
-		}
-	}
-	return problems, nil
-}
-
 // Hypertables makes the tables hypertables, while they are empty and without indexes. The columnstore is set up by Finish
-// and the jobs of columnstore and retention by AtCutover, since they would get in the way of what is still applied; on
-// an edition without them they are left out (HypertableProblems says so). It returns the tables that are hypertables now.
+// and the jobs of columnstore and retention by AtCutover, since they would get in the way of what is still applied; on an
+// edition without them they are left out, which preflight refuses to begin with. It returns the tables that are hypertables now.
 //
 // Safe to repeat because what is a hypertable already stays. Undone by DropCreated.
 func Hypertables(ctx context.Context, target *pgx.Conn, specs []contract.Hypertable) ([]string, error) {

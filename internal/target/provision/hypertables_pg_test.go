@@ -79,27 +79,6 @@ func TestFlattenedHypertable(t *testing.T) {
 	require.Equal(t, before, dst.Dump(t, fingerprintSQL))
 }
 
-func TestApacheEditionIsSaidBefore(t *testing.T) {
-	dst := pgtest.Target(t)
-	ctx := context.Background()
-	conn := dst.MasterConn(t)
-	if dst.QueryValue(t, "SHOW timescaledb.license") != "apache" {
-		t.Skip("the target has all features")
-	}
-	problems, err := provision.HypertableProblems(ctx, conn, metricsSpecs)
-	require.NoError(t, err)
-	require.Len(t, problems, 1)
-	require.Equal(t, contract.Warning, problems[0].Severity)
-	require.Contains(t, problems[0].Message, "no columnstore and no retention")
-	dst.Exec(t, "DROP EXTENSION timescaledb")
-	problems, err = provision.HypertableProblems(ctx, dst.MasterConn(t), metricsSpecs)
-	require.NoError(t, err)
-	require.Equal(t, contract.Fatal, problems[0].Severity)
-	problems, err = provision.HypertableProblems(ctx, dst.MasterConn(t), nil)
-	require.NoError(t, err)
-	require.Empty(t, problems)
-}
-
 func TestHypertableErrorsSayWhatToDo(t *testing.T) {
 	dst := pgtest.Target(t)
 	ctx := context.Background()

@@ -20,6 +20,8 @@ const (
 	CodeOwnerNotSet   = "owner-not-set"
 	CodeGrantRefused  = "grant-refused"
 	CodePolicyWithout = "policy-left-out"
+	CodeNotOurs       = "belongs-to-the-service"
+	CodeExtensionRows = "extension-rows-refused"
 )
 
 // privilegeRefused is SQLSTATE insufficient_privilege.
@@ -168,19 +170,39 @@ func (r *restorer) render(e ledger.Entry) string {
 	return e.SQL + strings.Join(names, ", ") + e.AfterSQL
 }
 
+// kindExtensionData is how extract names rows of an extension's configuration table.
+const kindExtensionData = "EXTENSION DATA"
+
 func isGrant(e ledger.Entry) bool { return e.Kind == "ACL" || e.Kind == "DEFAULT ACL" }
 
-// run executes. A grant that the target refuses (on what belongs to the service) is reported and left out.
+// run executes. A grant or a comment that the target refuses (on what belongs to the service) is reported and left out, and
+// so are rows that an extension's table does not take: it may be of another version.
 func (r *restorer) run(ctx context.Context, tx pgx.Tx, e ledger.Entry, sql string) error {
-	if !isGrant(e) {
+	if !isGrant(e) && e.Kind != "COMMENT" && e.Kind != kindExtensionData {
 		return execute(ctx, tx, e, sql)
 	}
+	if e.Kind == "ACL" && e.Owner != "" && r.usable[e.Owner] {
+		// As the one who granted it there. If that one may not here, the grant is made in the owner's name.
+		as := "SET LOCAL ROLE " + ident.Quote(e.Owner) + ";\n" + sql + "\nRESET ROLE;"
+		err := inSavepoint(ctx, tx, func(tx pgx.Tx) error { return execute(ctx, tx, e, as) })
+		if err == nil || !fromData(err) {
+			return err
+		}
+	}
 	err := inSavepoint(ctx, tx, func(tx pgx.Tx) error { return execute(ctx, tx, e, sql) })
-	if hasState(err, privilegeRefused) {
-		r.report(contract.Warning, CodeGrantRefused, e.String(), "the target does not allow: "+firstLine(sql), "ask the target's provider if the application needs it")
+	if state := stateOf(err); e.Kind == kindExtensionData && fromData(err) { // words of the server's could hold a row's values
+		r.report(contract.Warning, CodeExtensionRows, e.String(), "the target does not take these rows (SQLSTATE "+state+"), so they are left out", "put them in by hand if the application needs them")
 		return nil
 	}
-	return err
+	if !hasState(err, privilegeRefused) {
+		return err
+	}
+	if isGrant(e) {
+		r.report(contract.Warning, CodeGrantRefused, e.String(), "the target does not allow: "+firstLine(sql), "ask the target's provider if the application needs it")
+	} else {
+		r.report(contract.Info, CodeNotOurs, e.String(), "the target does not let its admin comment on this: "+postgresMessage(err), "ask the target's provider if the comment matters")
+	}
+	return nil
 }
 
 // setOwner gives the object to its owner if that role is here; otherwise it stays with us.

@@ -20,9 +20,12 @@ func ReadFacts(ctx context.Context, conn *pgx.Conn, want []ident.Table) (plan.Ta
 		read func(context.Context, *pgx.Conn, *plan.TargetFacts) error
 	}{
 		{"server and privileges", readServer},
+		{"locale", readLocale},
 		{"settings", readSettings},
 		{"extensions", readExtensions},
 		{"right to set session_replication_role", tryReplicationRole},
+		{"collations", readCollations},
+		{"roles", readRoles},
 		{"ledger", readLedger},
 		{"tables", func(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) error {
 			return readExisting(ctx, conn, want, f)
@@ -47,7 +50,7 @@ func readServer(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) error 
 }
 
 const settingsSQL = `
-SELECT name, current_setting(name) FROM pg_settings WHERE name IN ('max_worker_processes', 'max_locks_per_transaction',
+SELECT name, current_setting(name) FROM pg_settings WHERE name IN ('max_worker_processes', 'max_parallel_workers', 'max_locks_per_transaction',
 	'maintenance_work_mem', 'timescaledb.license', 'timescaledb.max_background_workers', 'default_transaction_read_only')`
 
 func readSettings(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) error {
@@ -62,27 +65,76 @@ func readSettings(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) erro
 	return err
 }
 
+// localeSQL reads columns that not every version has through the row's JSON.
+const localeSQL = `
+SELECT CASE coalesce(j ->> 'datlocprovider', 'c') WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE j ->> 'datlocprovider' END,
+	d.datcollate, d.datctype, coalesce(j ->> 'datlocale', j ->> 'daticulocale', '')
+FROM pg_database d, LATERAL to_jsonb(d) j WHERE d.datname = current_database()`
+
+func readLocale(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) error {
+	return conn.QueryRow(ctx, localeSQL).Scan(&f.Locale.Provider, &f.Locale.Collate, &f.Locale.Ctype, &f.Locale.Name)
+}
+
+// extensionsSQL: before 13 no extension was trusted. Providers that let their users create more by pgextwlist name those in
+// its setting.
 const extensionsSQL = `
-SELECT a.name, coalesce(e.extversion, '') FROM pg_available_extensions a LEFT JOIN pg_extension e ON e.extname = a.name
-UNION SELECT extname, extversion FROM pg_extension ORDER BY 1`
+SELECT a.name, e.extversion IS NOT NULL, coalesce(e.extversion, a.default_version, ''), coalesce(v.superuser AND NOT coalesce((to_jsonb(v) ->> 'trusted')::bool, false), false)
+	AND NOT a.name::text = ANY (string_to_array(replace(coalesce(current_setting('extwlist.extensions', true), ''), ' ', ''), ','))
+FROM pg_available_extensions a LEFT JOIN pg_extension e ON e.extname = a.name
+LEFT JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version
+UNION SELECT extname, true, extversion, false FROM pg_extension WHERE extname NOT IN (SELECT name FROM pg_available_extensions) ORDER BY 1`
 
 func readExtensions(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) error {
 	rows, err := conn.Query(ctx, extensionsSQL)
 	if err != nil {
 		return err
 	}
+	f.ExtensionVersions = map[string]string{}
 	var name, version string
-	_, err = pgx.ForEachRow(rows, []any{&name, &version}, func() error {
+	var installed, superuser bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &installed, &version, &superuser}, func() error {
 		f.Available = append(f.Available, name)
-		if version != "" {
-			f.Installed = append(f.Installed, name)
+		f.ExtensionVersions[name] = version
+		if superuser {
+			f.SuperuserExtensions = append(f.SuperuserExtensions, name)
 		}
+		if !installed {
+			return nil
+		}
+		f.Installed = append(f.Installed, name)
 		if name == "timescaledb" {
 			f.TimescaleDB = version
 		}
 		return nil
 	})
 	return err
+}
+
+const (
+	collationsSQL = `SELECT collname FROM pg_collation WHERE collnamespace = 'pg_catalog'::regnamespace
+		AND collencoding IN (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))`
+	rolesSQL = "SELECT rolname FROM pg_roles"
+)
+
+func readCollations(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) (err error) {
+	f.Collations, err = readNames(ctx, conn, collationsSQL)
+	return err
+}
+
+func readRoles(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) (err error) {
+	f.Roles, err = readNames(ctx, conn, rolesSQL)
+	return err
+}
+
+func readNames(ctx context.Context, conn *pgx.Conn, sql string) (map[string]bool, error) {
+	rows, err := conn.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	var name string
+	_, err = pgx.ForEachRow(rows, []any{&name}, func() error { names[name] = true; return nil })
+	return names, err
 }
 
 // errTried ends the trial's transaction.

@@ -41,6 +41,27 @@ func TestReadFactsAsOwner(t *testing.T) {
 	require.Empty(t, f.LedgerOwner)
 }
 
+func TestReadFactsOfWhatCanBeMadeThere(t *testing.T) {
+	dst := pgtest.Target(t)
+	f, err := survey.ReadFacts(t.Context(), dst.MasterConn(t), nil)
+	require.NoError(t, err)
+	require.Equal(t, plan.Locale{Provider: "libc", Collate: "C.UTF-8", Ctype: "C.UTF-8"}, f.Locale)
+	require.True(t, f.Collations["und-x-icu"])
+	require.False(t, f.Collations["xx_XX"])
+	require.True(t, f.Roles[dst.Master.User])
+	require.Equal(t, f.TimescaleDB, f.ExtensionVersions["timescaledb"])
+	require.Equal(t, dst.QueryValue(t, "SELECT default_version FROM pg_available_extensions WHERE name = 'pgcrypto'"), f.ExtensionVersions["pgcrypto"])
+	require.Contains(t, f.SuperuserExtensions, "amcheck")
+	require.NotContains(t, f.SuperuserExtensions, "pgcrypto", "it is trusted")
+
+	provided := dst.Conn(t)
+	_, err = provided.Exec(t.Context(), "SET extwlist.extensions = 'hstore, amcheck'")
+	require.NoError(t, err)
+	f, err = survey.ReadFacts(t.Context(), provided, nil)
+	require.NoError(t, err)
+	require.NotContains(t, f.SuperuserExtensions, "amcheck", "the provider lets its users create it")
+}
+
 func TestReadFactsChangesNothing(t *testing.T) {
 	dst := pgtest.Target(t)
 	conn := dst.Conn(t)

@@ -1,0 +1,95 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"timeferry/internal/contract"
+)
+
+// Limits that keep findings readable on a database of ten thousand tables.
+const (
+	// namesInFinding is how many objects one finding names.
+	namesInFinding = 5
+	// findingsOfACode is how many findings of one code stand beside each other before they become one.
+	findingsOfACode = 5
+)
+
+// many makes one finding about all the objects: under its own name if it is one, else under their number, with the first
+// few named in front of the message.
+func many(p contract.Problem, plural string, names []string) []contract.Problem {
+	switch len(names) {
+	case 0:
+		return nil
+	case 1:
+		p.Object = names[0]
+	default:
+		p.Object = fmt.Sprintf("%d %s", len(names), plural)
+		p.Message = listed(names) + ": " + p.Message
+	}
+	return []contract.Problem{p}
+}
+
+// listed names the first few and counts the rest.
+func listed(names []string) string {
+	if len(names) <= namesInFinding {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:namesInFinding], ", "), len(names)-namesInFinding)
+}
+
+// condense makes one finding of each code that has many: the first's words stand for all. Errors stay as they are, since
+// each must be dealt with.
+func condense(found []contract.Problem) []contract.Problem {
+	byCode := map[string][]contract.Problem{}
+	for _, p := range found {
+		if p.Severity != contract.Fatal {
+			byCode[p.Code] = append(byCode[p.Code], p)
+		}
+	}
+	said := map[string]bool{}
+	var kept []contract.Problem
+	for _, p := range found {
+		all := byCode[p.Code]
+		switch {
+		case p.Severity == contract.Fatal || len(all) <= findingsOfACode:
+			kept = append(kept, p)
+		case !said[p.Code]:
+			said[p.Code] = true
+			kept = append(kept, condensed(all))
+		}
+	}
+	return kept
+}
+
+func condensed(all []contract.Problem) contract.Problem {
+	SortProblems(all)
+	first := all[0]
+	var names []string
+	for _, p := range all {
+		if !slices.Contains(names[max(0, len(names)-1):], p.Object) { // sorted, so the same are neighbours
+			names = append(names, p.Object)
+		}
+	}
+	objects := fmt.Sprintf("%d objects", len(names))
+	if len(names) == 1 {
+		objects = names[0]
+	}
+	first.Message = fmt.Sprintf("%d findings of this kind, about %s; of %s: %s", len(all), listed(names), first.Object, first.Message)
+	first.Object = objects
+	return first
+}
+
+// bytesWords is a size as people say it.
+func bytesWords(n int64) string {
+	const units = "KMGTP"
+	if n < 1<<10 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	value, unit := float64(n)/(1<<10), 0
+	for value >= 1024 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}
