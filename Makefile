@@ -20,6 +20,11 @@ test: tools/run ## install what the tests need, and run all of them
 	PATH="$(TOOLS):$$PATH" TIMEFERRY_REQUIRE=$(or $(TIMEFERRY_REQUIRE),pg,temporal,aws) go test $(TEST_FLAGS) ./...
 	cd tools && go test ./...
 
+test-matrix: tools/run ## every version of the source and both of the target: schema, data and comparison (long)
+	go run ./sandbox/install -target 18
+	PATH="$(TOOLS):$$PATH" TIMEFERRY_MATRIX=1 TIMEFERRY_REQUIRE=pg,temporal go test $(TEST_FLAGS) -count=1 -run 'Fixture|Superusers|Managed|EverySchema|Version|18' \
+		./internal/target/provision ./internal/schemadiff ./internal/source/prepare ./internal/testkit/... ./test/e2e
+
 test/short: ## the tests that need no server
 	go test -short $(TEST_FLAGS) ./...
 
@@ -51,4 +56,4 @@ tools/run:
 tools/check:
 	@tools/build.sh "$(TOOLS)" staticcheck workflowcheck
 
-.PHONY: help demo sandbox test test/short test/race bench verify build tools/run tools/check
+.PHONY: help demo sandbox test test-matrix test/short test/race bench verify build tools/run tools/check

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"timeferry/internal/contract"
 	"timeferry/internal/plan"
+	"timeferry/internal/source/extract"
 	"timeferry/internal/source/prepare"
 	"timeferry/internal/target/survey"
 )
@@ -40,12 +42,25 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 			if err != nil {
 				return err
 			}
+			src.ForHypertables, err = prepare.ReadHypertables(ctx, source, src.Tables, plan.HypertablesOf(spec))
+			if err != nil {
+				return err
+			}
+			dst.Intervals, err = survey.ReadIntervals(ctx, target, plan.Intervals(spec))
+			if err != nil {
+				return err
+			}
 			usage, err := prepare.ReadUsage(ctx, source)
 			if err != nil {
 				return err
 			}
 			out = contract.PreflightResult{Problems: plan.Assess(spec, src, dst), Tables: len(src.Tables), Activity: usage.Words(),
 				SourceVersion: versionWords(src.Version), TargetVersion: versionWords(dst.Version), WALLevel: src.Settings["wal_level"]}
+			ahead, err := a.schemaFindings(ctx, spec, src, dst, out.Problems)
+			if err != nil {
+				return err
+			}
+			out.Problems = append(out.Problems, ahead...)
 			if spec.Source.RDS != nil {
 				found, err := a.rdsFindings(ctx, spec, usage, input.Changes)
 				if err != nil {
@@ -66,6 +81,34 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 		})
 	})
 	return out, err
+}
+
+// schemaFindings looks ahead to the schema's dump: with which program it will be made, and what it will leave out or cannot
+// carry. Findings whose code is among known are told already.
+func (a *Activities) schemaFindings(ctx context.Context, spec contract.Spec, src plan.SourceFacts, dst plan.TargetFacts, known []contract.Problem) ([]contract.Problem, error) {
+	path, version, err := extract.Clients(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := plan.AssessClients(src.Version, plan.ClientFacts{Path: path, Version: version})
+	if plan.HasFatal(known) || plan.HasFatal(found) {
+		return found, nil // a dump would fail for the same reasons, in worse words
+	}
+	source, err := a.source(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	_, ahead, err := extract.Dump(ctx, extract.DumpOptions{Source: source, Tables: spec.Tables, Hypertables: spec.Hypertables,
+		Privileges: spec.Privileges == "migrate", TargetSuperuser: dst.Superuser})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range ahead {
+		if !slices.ContainsFunc(known, func(k contract.Problem) bool { return k.Code == p.Code }) {
+			found = append(found, p)
+		}
+	}
+	return found, nil
 }
 
 // versionWords makes "15.18" of 150018.

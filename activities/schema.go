@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"timeferry/internal/contract"
+	"timeferry/internal/pgkit"
 	"timeferry/internal/source/extract"
 	"timeferry/internal/target/ledger"
 	"timeferry/internal/target/provision"
@@ -57,8 +58,12 @@ func (a *Activities) DumpSchema(ctx context.Context, spec contract.Spec) (proble
 			if err != nil {
 				return err
 			}
+			superuser, _, err := pgkit.Setting(ctx, target, "is_superuser")
+			if err != nil {
+				return err
+			}
 			entries, found, err := extract.Dump(ctx, extract.DumpOptions{Source: source, Snapshot: snapshot, Tables: spec.Tables,
-				Hypertables: spec.Hypertables, Privileges: spec.Privileges == "migrate"})
+				Hypertables: spec.Hypertables, Privileges: spec.Privileges == "migrate", TargetSuperuser: superuser == "on"})
 			if err != nil {
 				return err
 			}

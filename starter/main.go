@@ -77,7 +77,7 @@ Temporal is found by TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and the other standard
 Exit codes: 0 done, 1 failed, 2 bad usage or spec, 3 refused (not in that phase, lag too high).`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(preflightCommand(out), startCommand(out), statusCommand(out), watchCommand(out), reportCommand(out), listCommand(out), machineCommand(out))
+	root.AddCommand(preflightCommand(out), startCommand(out), statusCommand(out), watchCommand(out), reportCommand(out), listCommand(out), passwordsCommand(out), machineCommand(out))
 	for _, c := range orderCommands(out) {
 		root.AddCommand(c)
 	}

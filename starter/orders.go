@@ -37,16 +37,27 @@ func orderCommands(out io.Writer) []*cobra.Command {
 
 func orderCommand(out io.Writer, name, short string) *cobra.Command {
 	var note contract.Note
+	var schema bool
+	var format string
 	c := &cobra.Command{
 		Use:   name + " NAME",
 		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withClient(func(c client.Client) error { return sendOrder(cmd.Context(), out, c, args[0], name, note) })
+			return withClient(func(c client.Client) error {
+				if schema {
+					return verifySchema(cmd.Context(), out, c, args[0], format)
+				}
+				return sendOrder(cmd.Context(), out, c, args[0], name, note)
+			})
 		},
 	}
 	c.Flags().StringVar(&note.By, "by", "", "who orders it, for the record")
 	c.Flags().StringVar(&note.Reason, "reason", "", "why, for the record")
+	if name == contract.SignalVerify {
+		c.Flags().BoolVar(&schema, "schema", false, "compare the schemas only: every definition on both sides")
+		outputFlag(c, &format)
+	}
 	if name == contract.SignalAbort {
 		c.Flags().BoolVar(&note.KeepTarget, "keep-target", false, "leave on the target what the migration made there")
 	}

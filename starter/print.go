@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"timeferry/internal/contract"
 )
@@ -65,20 +65,58 @@ func printStatus(out io.Writer, s contract.Status) {
 	printProblems(out, s.Problems)
 }
 
+// problemWidth is how long a line of a finding may get: two windows fit beside each other, and a mail does not break it.
+const problemWidth = 110
+
+// printProblems prints each finding under a line that says what it is about, and counts them at the end.
 func printProblems(out io.Writer, problems []contract.Problem) {
 	if len(problems) == 0 {
 		fmt.Fprintln(out, "no problems found")
 		return
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SEVERITY\tCODE\tOBJECT\tMESSAGE")
+	const row = "%-8s  %-26s  %s\n"
+	fmt.Fprintf(out, row, "SEVERITY", "CODE", "OBJECT")
+	counted := map[contract.Severity]int{}
 	for _, p := range problems {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Severity, p.Code, p.Object, p.Message)
+		counted[p.Severity]++
+		fmt.Fprintf(out, row, p.Severity, p.Code, p.Object)
+		printWrapped(out, "          ", "          ", p.Message)
 		if p.Remedy != "" {
-			fmt.Fprintf(w, "\t\t\t→ %s\n", p.Remedy)
+			printWrapped(out, "        → ", "          ", p.Remedy)
 		}
 	}
-	_ = w.Flush() // out's own errors show where it is read
+	var counts []string
+	for _, c := range []struct {
+		severity  contract.Severity
+		one, many string
+	}{{contract.Fatal, "error", "errors"}, {contract.Warning, "warning", "warnings"}, {contract.Info, "note", "notes"}} {
+		switch n := counted[c.severity]; n {
+		case 0:
+		case 1:
+			counts = append(counts, "1 "+c.one)
+		default:
+			counts = append(counts, fmt.Sprintf("%d %s", n, c.many))
+		}
+	}
+	fmt.Fprintln(out, strings.Join(counts, ", "))
+}
+
+// printWrapped breaks the text at spaces; a word that is too long stays whole.
+func printWrapped(out io.Writer, first, rest, text string) {
+	line, width := first, utf8.RuneCountInString(first)
+	empty := true
+	for _, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		if !empty && width+1+n > problemWidth {
+			fmt.Fprintln(out, line)
+			line, width, empty = rest, utf8.RuneCountInString(rest), true
+		}
+		if !empty {
+			line, width = line+" ", width+1
+		}
+		line, width, empty = line+word, width+n, false
+	}
+	fmt.Fprintln(out, line)
 }
 
 func printReportText(out io.Writer, r contract.Report) {
@@ -108,9 +146,13 @@ func printReportText(out io.Writer, r contract.Report) {
 	} else if r.Outcome == contract.PhaseCompleted {
 		fmt.Fprintln(out, "\nNothing was compared (cutover.verify: none)")
 	}
+	if r.Schema != nil {
+		fmt.Fprintln(out)
+		printComparison(out, *r.Schema)
+	}
 	printIdentities(out, r.Identities)
 	printList(out, "Hypertables", r.Hypertables)
-	printList(out, "Roles that need a password set on the target", r.RolesWithoutPassword)
+	printRolesWithoutPassword(out, r.Name, r.RolesWithoutPassword)
 	printList(out, "Left as it is, on purpose", r.Left)
 	if len(r.Problems) > 0 {
 		fmt.Fprintln(out, "\nFindings")

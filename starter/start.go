@@ -75,6 +75,7 @@ func start(ctx context.Context, out io.Writer, c client.Client, raw json.RawMess
 
 func preflightCommand(out io.Writer) *cobra.Command {
 	var file, format string
+	var suggesting bool
 	c := &cobra.Command{
 		Use:   "preflight -f SPEC",
 		Short: "Check both ends without changing anything",
@@ -84,9 +85,15 @@ func preflightCommand(out io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withClient(func(c client.Client) error { return preflight(cmd.Context(), out, c, raw, spec, format) })
+			return withClient(func(c client.Client) error {
+				if suggesting {
+					return suggest(cmd.Context(), out, c, raw, spec, format)
+				}
+				return preflight(cmd.Context(), out, c, raw, spec, format)
+			})
 		},
 	}
+	c.Flags().BoolVar(&suggesting, "suggest", false, "only print proposals for hypertables, to be put into the spec by hand")
 	c.Flags().StringVarP(&file, "file", "f", "", "the spec; - is standard input")
 	outputFlag(c, &format)
 	if err := c.MarkFlagRequired("file"); err != nil {
@@ -97,7 +104,7 @@ func preflightCommand(out io.Writer) *cobra.Command {
 
 func preflight(ctx context.Context, out io.Writer, c client.Client, raw json.RawMessage, spec contract.Spec, format string) error {
 	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: contract.WorkflowID(spec.Name) + "-preflight", TaskQueue: contract.TaskQueue,
+		ID: contract.WorkflowID(spec.Name) + "_preflight", TaskQueue: contract.TaskQueue,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,
 	}, contract.PreflightType, raw)
 	if err != nil {

@@ -111,6 +111,9 @@ func sharedWorker(c client.Client, acts *activities.Activities) worker.Worker {
 	w := worker.New(c, contract.TaskQueue, options())
 	w.RegisterWorkflowWithOptions(workflows.LiveMigration, workflow.RegisterOptions{Name: contract.WorkflowType})
 	w.RegisterWorkflowWithOptions(workflows.Preflight, workflow.RegisterOptions{Name: contract.PreflightType})
+	w.RegisterWorkflowWithOptions(workflows.VerifySchema, workflow.RegisterOptions{Name: contract.VerifySchemaType})
+	w.RegisterWorkflowWithOptions(workflows.Suggest, workflow.RegisterOptions{Name: contract.SuggestType})
+	w.RegisterWorkflowWithOptions(workflows.SetPasswords, workflow.RegisterOptions{Name: contract.SetPasswordsType})
 	w.RegisterActivity(acts)
 	return w
 }

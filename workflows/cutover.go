@@ -12,7 +12,7 @@ import (
 )
 
 // lookSeconds is how long one look at the stream lasts while it is in sync: short enough at first that the details in the UI
-// stay fresh, and long enough after a day that half a year of waiting fits into one history. (Each look is six events; the server
+// stay fresh, and long enough after a day that five months of waiting fit into one history. (Each look is twelve events, with the one for new tables; the server
 // ends a workflow with 51,200 of them, and what it leaves is a slot that nobody reads.)
 func lookSeconds(waited time.Duration) int64 {
 	if waited < 24*time.Hour {
@@ -68,6 +68,7 @@ func (m *migration) awaitCutover(ctx workflow.Context) error {
 			return err
 		}
 		m.cutoverWanted = false
+		m.lookForNewTables(ctx)
 		lag, err := m.measureLag(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -96,7 +97,9 @@ func (m *migration) awaitOrder(ctx workflow.Context, ordered func() bool) error 
 	ended, began := false, workflow.Now(ctx)
 	workflow.GoNamed(watching, "watch-lag", func(ctx workflow.Context) {
 		for err := error(nil); err == nil; {
-			_, err = m.watchLag(ctx, contract.LagInput{Spec: m.spec, Seconds: lookSeconds(workflow.Now(ctx).Sub(began))})
+			if _, err = m.watchLag(ctx, contract.LagInput{Spec: m.spec, Seconds: lookSeconds(workflow.Now(ctx).Sub(began))}); err == nil {
+				m.lookForNewTables(ctx)
+			}
 		}
 		ended = true
 	})

@@ -29,6 +29,9 @@ type fakeActivities struct {
 	rule    contract.IngressRule
 	window  func() contract.RebootWindow
 
+	schema    contract.SchemaComparison
+	newTables []string
+
 	notAfter []*time.Time // what each reboot was asked with
 }
 
@@ -180,6 +183,15 @@ func (f *fakeActivities) WatchLag(ctx context.Context, input contract.LagInput) 
 }
 func (f *fakeActivities) FinishSchema(context.Context, contract.Spec) ([]contract.Problem, error) {
 	return nil, f.step("FinishSchema")
+}
+func (f *fakeActivities) CompareSchema(_ context.Context, in contract.SchemaInput) (contract.SchemaComparison, error) {
+	return f.schema, f.step("CompareSchema")
+}
+func (f *fakeActivities) FindNewTables(context.Context, contract.Spec) ([]string, error) {
+	err := f.step("FindNewTables")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.newTables, err
 }
 func (f *fakeActivities) Fence(context.Context, contract.Spec) (contract.FenceResult, error) {
 	return contract.FenceResult{Ended: 2, Spared: f.spared}, f.step("Fence")

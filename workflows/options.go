@@ -62,7 +62,8 @@ func options(k kind, summary string) workflow.ActivityOptions {
 	}
 	switch k {
 	case probe:
-		o.StartToCloseTimeout = 2 * time.Minute
+		o.StartToCloseTimeout = 15 * time.Minute // preflight dumps the schema: a very large one takes minutes
+		o.HeartbeatTimeout = heartbeatTimeout
 		o.RetryPolicy.MaximumAttempts = 3
 	case quick:
 		o.StartToCloseTimeout = 30 * time.Minute

@@ -191,6 +191,9 @@ func (m *migration) catchUp(ctx workflow.Context) error {
 	if err := m.finishSchema(ctx); err != nil {
 		return err
 	}
+	if err := m.compareSchema(ctx); err != nil {
+		return err
+	}
 	return m.awaitSync(ctx)
 }
 

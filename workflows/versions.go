@@ -13,6 +13,10 @@ const (
 	watchedGate = "watched-gate"
 	// changesAttachedGroup: values that are missing in our own group are set there although it is attached already.
 	changesAttachedGroup = "changes-attached-group"
+	// schemaCompared: the schemas are compared before the migration is in sync.
+	schemaCompared = "schema-compared"
+	// newTablesSought: tables that come into being on the source meanwhile are looked for.
+	newTablesSought = "new-tables-sought"
 )
 
 // since says whether this migration runs with the change.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -214,6 +215,7 @@ type migration struct {
 	name     string
 	src, dst *pgtest.Database
 	file     string
+	excluded []string // tables, by the name that format gives
 }
 
 // newMigration writes the spec of a migration of src to dst; the passwords are in files. change may alter the spec.
@@ -324,6 +326,9 @@ func (m *migration) requireEqual() {
 	names := m.src.Dump(m.t, tables)
 	require.NotEmpty(m.t, names)
 	for _, name := range names {
+		if slices.Contains(m.excluded, name) {
+			continue
+		}
 		query := "SELECT count(*) || ' ' || coalesce(md5(string_agg(h, '' ORDER BY h)), '') FROM (SELECT md5(x::text) AS h FROM " + name + " x) s"
 		require.Equal(m.t, m.src.Dump(m.t, query), m.dst.Dump(m.t, query), "table %s", name)
 	}
@@ -352,7 +357,7 @@ const targetState = `
 func (m *migration) requireNothingLeft() {
 	m.t.Helper()
 	require.Empty(m.t, m.src.Dump(m.t, "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"))
-	require.Empty(m.t, m.src.Dump(m.t, "SELECT pubname FROM pg_publication"))
+	require.Empty(m.t, m.src.Dump(m.t, "SELECT pubname FROM pg_publication WHERE pubname LIKE 'timeferry%'"))
 	require.Empty(m.t, m.dst.Dump(m.t, "SELECT nspname FROM pg_namespace WHERE nspname = 'timeferry'"))
 	require.NoDirExists(m.t, filepath.Join(m.dir, "data", "spool", m.name))
 }
