@@ -24,7 +24,7 @@ test: tools/run ## install what the tests need, and run all of them
 
 test-matrix: tools/run ## every version of the source and both of the target: schema, data and comparison (long)
 	go run ./sandbox/install -target 18
-	PATH="$(TOOLS):$$PATH" TIMEFERRY_MATRIX=1 TIMEFERRY_REQUIRE="$(TIMEFERRY_REQUIRE)" go test $(TEST_FLAGS) -count=1 -run 'Fixture|Superusers|Managed|EverySchema|Version|18' \
+	PATH="$(TOOLS):$$PATH" TIMEFERRY_MATRIX=1 TIMEFERRY_REQUIRE="$(TIMEFERRY_REQUIRE)" go test $(TEST_FLAGS) -count=1 -run 'Fixture|Superusers|Managed|EverySchema|Version|Newest|18' \
 		./internal/target/provision ./internal/schemadiff ./internal/source/prepare ./internal/testkit/... ./test/e2e
 
 test/short: ## the tests that need no server
