@@ -123,7 +123,7 @@ func groupScenarios() []scenario {
 func familyScenarios() []scenario {
 	var out []scenario
 	for _, major := range []int{12, 13, 14, 16, 17, 18} {
-		out = append(out, scenario{name: fmt.Sprintf("family postgres%d", major), major: major, end: ready, build: func(_ *testing.T, s *stage) {
+		out = append(out, scenario{name: fmt.Sprintf("family postgres%d", major), major: min(major, newestServer), end: ready, build: func(_ *testing.T, s *stage) {
 			s.instance(awssim.InstanceConfig{EngineVersion: fmt.Sprintf("%d.4", major)})
 		}})
 	}

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"timeferry/internal/awssim"
+	"timeferry/internal/testkit/pgserver"
 	"timeferry/internal/testkit/pgtest"
 )
 
@@ -31,9 +33,17 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_RDS"} {
 		must(os.Unsetenv(name))
 	}
+	clients, err := pgserver.ClientBin(context.Background(), newestServer) // preflight wants a pg_dump that knows the source
+	if err == nil {
+		must(os.Setenv("PATH", clients+string(os.PathListSeparator)+os.Getenv("PATH")))
+	}
 	must(flag.Set("test.parallel", fmt.Sprint(machines))) // the command line still wins
 	pgtest.Main(m, account.Close, metadata.Close)
 }
+
+// newestServer is the newest major for which every machine that runs tests has a server and client programs. The family of 18 has
+// such a server behind it: nothing that is tested here depends on the difference.
+const newestServer = 17
 
 func must(err error) {
 	if err != nil {
