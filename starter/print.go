@@ -80,7 +80,7 @@ func printProblems(out io.Writer, problems []contract.Problem) {
 	for _, p := range problems {
 		counted[p.Severity]++
 		fmt.Fprintf(out, row, p.Severity, p.Code, p.Object)
-		printWrapped(out, "          ", "          ", p.Message)
+		printWrapped(out, "          ", "          ", withoutRemedy(p.Message, p.Remedy))
 		if p.Remedy != "" {
 			printWrapped(out, "        → ", "          ", p.Remedy)
 		}
@@ -99,6 +99,20 @@ func printProblems(out io.Writer, problems []contract.Problem) {
 		}
 	}
 	fmt.Fprintln(out, strings.Join(counts, ", "))
+}
+
+// withoutRemedy cuts off what an error's text says in its last parentheses when the remedy, on a line of its own, begins so too.
+func withoutRemedy(message, remedy string) string {
+	for i := range message {
+		inner, found := strings.CutPrefix(message[i:], " (")
+		if !found || !strings.HasSuffix(inner, ")") {
+			continue
+		}
+		if strings.HasPrefix(remedy, strings.TrimSuffix(inner, ")")) {
+			return message[:i]
+		}
+	}
+	return message
 }
 
 // printWrapped breaks the text at spaces; a word that is too long stays whole.

@@ -47,3 +47,15 @@ func TestPrintProblemsKeepsToItsWidth(t *testing.T) {
 	require.Contains(t, out.String(), "          "+long+"\n", "a word that is too long stays whole")
 	require.Contains(t, out.String(), "\n1 warning\n")
 }
+
+func TestARemedyIsSaidOnce(t *testing.T) {
+	for _, c := range []struct{ message, remedy, want string }{
+		{"no answer (check routing (or peering))", "check routing (or peering); and more", "no answer"},
+		{"no answer (check routing)", "check routing", "no answer"},
+		{"it is of type int (4 bytes)", "choose another", "it is of type int (4 bytes)"},
+		{"plain", "do this", "plain"},
+		{"plain (x)", "", "plain (x)"},
+	} {
+		require.Equal(t, c.want, withoutRemedy(c.message, c.remedy))
+	}
+}
