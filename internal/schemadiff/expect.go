@@ -160,6 +160,11 @@ func (c *comparison) targetsOwn(s, t *Object, d Difference) string {
 	if d.Kind == Schema && d.Object == "public" && d.Property == "comment" {
 		return "the schema public is the target's own"
 	}
+	if d.Kind == Column && d.Property == "identity" && d.Source == "" && s != nil && c.source.Version < 170000 && c.target.Version >= 170000 {
+		if root, ok := c.source.root(s.relid); ok && root.name != s.Table {
+			return "from 17 on a partition has the identity columns of its table"
+		}
+	}
 	if d.Kind == Extension && d.Property == "comment" {
 		return "comments on extensions are not carried over"
 	}
