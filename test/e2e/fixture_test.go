@@ -64,7 +64,16 @@ func migrateFixture(t *testing.T, major int) {
 	require.Contains(t, out, "table public.latecomer: existence")
 	asMaster(t, src, "DROP TABLE public.latecomer")
 	require.Contains(t, m.run(shared.starter, "verify", m.name, "--schema"), " 0 differences")
+	asMaster(t, src, "CREATE TABLE public.newcomer (id int)")
+	m.excluded = append(m.excluded, "public.newcomer")
 	r := m.finish()
+	var newTables []string
+	for _, p := range r.Problems {
+		if p.Code == "new-table" {
+			newTables = append(newTables, p.Object)
+		}
+	}
+	require.Equal(t, []string{"public.newcomer"}, newTables)
 	require.Greater(t, r.Schema.Objects, 300)
 	require.Zero(t, r.Schema.Unexpected)
 
