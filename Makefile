@@ -2,9 +2,9 @@
 CACHE := $(or $(TIMEFERRY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/timeferry)
 TOOLS := $(CACHE)/bin
 # Tests of rooms start real servers: a few packages at a time suit a machine of two cores.
-TEST_FLAGS ?= -timeout 30m -p 2
+TEST_FLAGS ?= -timeout 60m -p 2
 # What must not be skipped: a test whose server or program is missing fails. (In a function's arguments the commas would part it.)
-TIMEFERRY_REQUIRE ?= pg,temporal,aws
+TIMEFERRY_REQUIRE ?= pg,temporal,aws,pgbouncer,browser
 
 .DEFAULT_GOAL := help
 
@@ -27,6 +27,25 @@ test-matrix: tools/run ## every version of the source and both of the target: sc
 	PATH="$(TOOLS):$$PATH" TIMEFERRY_MATRIX=1 TIMEFERRY_REQUIRE="$(TIMEFERRY_REQUIRE)" go test $(TEST_FLAGS) -count=1 -run 'Fixture|Superusers|Managed|EverySchema|Version|Newest|18' \
 		./internal/target/provision ./internal/schemadiff ./internal/source/prepare ./internal/testkit/... ./test/e2e
 
+# How long each of the stream's tests goes on in soak, with seeds that nobody has tried yet.
+SOAK ?= 2h
+
+soak: tools/run ## twenty kills of a copy, ten thousand tables, and for SOAK=2h random changes beside native replication, a hundred kills, every crash point (long)
+	go run ./sandbox/install
+	PATH="$(TOOLS):$$PATH" TIMEFERRY_SOAK=1 TIMEFERRY_REQUIRE="$(TIMEFERRY_REQUIRE)" go test $(TEST_FLAGS) -count=1 -v -run 'CopySurvives|ManyTables' ./test/e2e
+	TIMEFERRY_SOAK=$(SOAK) TIMEFERRY_REQUIRE="$(TIMEFERRY_REQUIRE)" go test -timeout 24h -count=1 -v ./test/stream
+
+# How long each target is fuzzed. What is found is kept under testdata/fuzz, and is a test from then on.
+FUZZTIME ?= 1m
+
+fuzz: ## every fuzz target for FUZZTIME=1m, one after the other
+	@for f in $$(grep -rl --include='*_test.go' '^func Fuzz' internal); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$f); do \
+			echo "$$target in $$(dirname $$f)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) || exit 1; \
+		done; \
+	done
+
 test/short: ## the tests that need no server
 	go test -short $(TEST_FLAGS) ./...
 
@@ -37,6 +56,15 @@ test/race: tools/run ## all tests with the race detector
 bench: ## every benchmark once
 	go run ./sandbox/install
 	go test -run '^$$' -bench . -benchtime 1x $(TEST_FLAGS) ./...
+
+bench-copy: tools/run ## the initial copy against pgcopydb, pg_dump and plain pipes, into docs/benchmarks (long; nothing else should run)
+	for database in first wide small; do PATH="$(TOOLS):$$PATH" go run ./test/bench/copy -database $$database || exit 1; done
+
+bench-stream: ## the change stream against native replication and pgcopydb follow, into docs/benchmarks (long; nothing else should run)
+	for workload in backlog hot wide steady; do go run ./test/bench/stream -workload $$workload || exit 1; done
+
+bench-cutover: tools/run ## the downtime that clients see in 20 cutovers under load, into docs/benchmarks (long; nothing else should run)
+	PATH="$(TOOLS):$$PATH" go run ./test/bench/cutover
 
 verify: tools/check ## formatting, vet, staticcheck, workflowcheck, tidy modules
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
@@ -58,4 +86,4 @@ tools/run:
 tools/check:
 	@tools/build.sh "$(TOOLS)" staticcheck workflowcheck
 
-.PHONY: help demo sandbox test test-matrix test/short test/race bench verify build tools/run tools/check
+.PHONY: help demo sandbox test test-matrix soak fuzz test/short test/race bench bench-copy bench-stream bench-cutover verify build tools/run tools/check

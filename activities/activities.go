@@ -71,7 +71,15 @@ func (l lazySecrets) Secret(ctx context.Context, arn string) (string, error) {
 // source is the source's endpoint. Its password, or a fresh IAM token, is asked for anew at each connection, so that rooms
 // which reconnect by themselves follow a rotation.
 func (a *Activities) source(_ context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
-	e := spec.Source.Endpoint
+	return a.endpoint(spec, spec.Source.Endpoint)
+}
+
+// target is the target's endpoint, likewise.
+func (a *Activities) target(_ context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
+	return a.endpoint(spec, spec.Target)
+}
+
+func (a *Activities) endpoint(spec contract.Spec, e contract.Endpoint) (pgkit.Endpoint, error) {
 	if !e.Password.IAM {
 		return config.ResolveLazily(e, lazySecrets{a, spec})
 	}
@@ -82,11 +90,6 @@ func (a *Activities) source(_ context.Context, spec contract.Spec) (pgkit.Endpoi
 		}
 		return c.AuthToken(ctx, e.Host, e.Port, e.User)
 	})
-}
-
-// target is the target's endpoint, likewise.
-func (a *Activities) target(_ context.Context, spec contract.Spec) (pgkit.Endpoint, error) {
-	return config.ResolveLazily(spec.Target, lazySecrets{a, spec})
 }
 
 // withSource runs do on one connection to the source, made for purpose.

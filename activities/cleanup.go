@@ -57,7 +57,7 @@ func restoreIdentities(ctx context.Context, spec contract.Spec, source, target *
 			Chosen: shape.Identity{Kind: r.ChosenKind[0], Index: r.ChosenIndex}}
 	}
 	left, err := prepare.RestoreIdentities(ctx, source, previous)
-	return contract.UndoResult{Left: left}, err
+	return contract.UndoResult{Left: boundNames(left, "replica identities")}, err
 }
 
 // CleanTarget removes the bookkeeping and, on abort, what the migration made on the target.
@@ -74,9 +74,11 @@ func (a *Activities) CleanTarget(ctx context.Context, input contract.UndoInput) 
 				return err
 			}
 			if !input.KeepTarget {
-				if out.Left, err = provision.DropCreated(ctx, target); err != nil {
+				left, err := provision.DropCreated(ctx, target)
+				if err != nil {
 					return err
 				}
+				out.Left = boundNames(left, "things on the target")
 			}
 			return ledger.Drop(ctx, target, input.Spec.Name)
 		})

@@ -71,8 +71,8 @@ func differencesOf(all []schemadiff.Difference) []contract.SchemaDifference {
 	return out
 }
 
-// FindNewTables names the tables in scope that came into being on the source since the migration was planned: nothing carries
-// their rows.
+// FindNewTables names the tables in scope that came into being on the source since the migration was planned, and before
+// PostgreSQL 13 the partitions, which are published one by one: nothing carries their rows.
 //
 //	Does: reads the source's catalogue and the ledger.
 //	Safe to repeat because: it changes nothing.
@@ -81,18 +81,19 @@ func differencesOf(all []schemadiff.Difference) []contract.SchemaDifference {
 func (a *Activities) FindNewTables(ctx context.Context, spec contract.Spec) (names []string, err error) {
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "new tables", func(source, target *pgx.Conn) error {
-			planned, err := ledger.TablesInScope(ctx, target)
+			known, err := ledger.PlannedTables(ctx, target)
 			if err != nil {
 				return err
 			}
-			known := map[ident.Table]bool{}
-			for _, t := range planned {
-				known[t.Table] = true
-			}
 			found, err := prepare.NewTables(ctx, source, spec.Tables, known)
-			for _, t := range found {
+			if err != nil {
+				return err
+			}
+			partitions, err := newPartitions(ctx, source, target, contract.PublicationName(spec.Name), known)
+			for _, t := range append(found, partitions...) {
 				names = append(names, t.String())
 			}
+			names = boundNames(names, "tables")
 			return err
 		})
 	})

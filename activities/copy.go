@@ -2,8 +2,6 @@ package activities
 
 import (
 	"context"
-	"log/slog"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,74 +11,75 @@ import (
 	"timeferry/internal/target/ledger"
 )
 
-// CopyParts is one stream of the initial copy: it takes part after part until none is left.
+// CopyParts is one stream of the initial copy: it takes part after part until none is left, or until the steering wants it no
+// more.
 //
 //	Does: copies rows under the epoch's snapshot; each part commits together with its mark in the ledger.
 //	Safe to repeat because: a part that did not commit is copied again, one that did is never taken again.
-//	Heartbeats: the copy's progress.
+//	Heartbeats: the copy's progress, the part under way, and why it waits.
 //	Undone by: CleanTarget.
-func (a *Activities) CopyParts(ctx context.Context, spec contract.Spec) error {
-	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
-		source, err := a.source(ctx, spec)
-		if err != nil {
-			return err
-		}
-		target, err := a.target(ctx, spec)
-		if err != nil {
-			return err
-		}
-		return withConn(ctx, target, "copy progress", func(conn *pgx.Conn) error {
-			replica, err := pgkit.CanSetReplicationRole(ctx, conn)
-			if err != nil {
-				return err
-			}
-			progress := copyReporter(ctx, conn, report)
-			o := bulk.Options{Source: source, Target: target, ReplicaRole: replica, Log: a.Log}
-			_, err = bulk.CopyParts(ctx, o, progress)
-			return err
-		})
+func (a *Activities) CopyParts(ctx context.Context, input contract.CopyInput) (out contract.CopyResult, err error) {
+	err = a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+		out, err = a.copyParts(ctx, input, report)
+		return err
 	})
+	return out, err
 }
 
-// copyReporter asks the ledger for the whole copy's progress now and then, and adds what this stream has under way.
-func copyReporter(ctx context.Context, conn *pgx.Conn, report func(contract.Beat)) func(bulk.Progress) {
-	started := time.Now()
-	var asked time.Time
-	var status contract.CopyStatus
-	var doneAtStart int64 = -1
-	return func(p bulk.Progress) {
-		if time.Since(asked) > time.Second {
-			asked = time.Now()
-			fresh, err := copyStatus(ctx, conn)
-			if err != nil {
-				slog.DebugContext(ctx, "read copy progress", "err", err) // a display: the next one will do
-				return
-			}
-			status = fresh
-			if doneAtStart < 0 {
-				doneAtStart = status.BytesDone
-			}
-		}
-		shown := status
-		shown.Rows += p.Rows
-		shown.BytesDone = min(shown.BytesDone+p.Bytes, shown.Bytes)
-		if done := shown.BytesDone - doneAtStart; done > 0 {
-			shown.ETASeconds = int64(time.Since(started).Seconds() * float64(shown.Bytes-shown.BytesDone) / float64(done))
-		}
-		report(contract.Beat{Copy: &shown})
+func (a *Activities) copyParts(ctx context.Context, input contract.CopyInput, report func(contract.Beat)) (out contract.CopyResult, err error) {
+	source, err := a.source(ctx, input.Spec)
+	if err != nil {
+		return out, err
 	}
+	target, err := a.target(ctx, input.Spec)
+	if err != nil {
+		return out, err
+	}
+	s := newCopyStream(input, source, target, a.Metrics, report)
+	defer s.close(ctx)
+	s.credits = func(ctx context.Context) (float64, bool, error) { return a.cpuCredits(ctx, input.Spec) }
+	replica := false
+	err = s.onLedger(ctx, func(conn *pgx.Conn) error {
+		a.offerSecondHolder(ctx, conn)
+		replica, err = pgkit.CanSetReplicationRole(ctx, conn)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	_, err = bulk.CopyParts(ctx, bulk.Options{Source: source, Target: target, ReplicaRole: replica, Worker: a.HostID, Log: a.Log,
+		MaxBytesPerSecond: share(input), Between: s.between}, func(p bulk.Progress) { s.progressed(ctx, p) })
+	return contract.CopyResult{Stopped: s.stopped}, err
 }
 
-// CopyProgress reads from the ledger how far the copy is.
+// share is this stream's part of copy.maxBytesPerSecond, 0 for no limit.
+func share(input contract.CopyInput) int64 {
+	streams := input.Streams
+	if streams == 0 {
+		streams = input.Copy.Concurrency
+	}
+	limit := input.Copy.RateBytes()
+	if limit == 0 {
+		return 0
+	}
+	return max(limit/int64(streams), 1)
+}
+
+// CopyProgress reads from the ledger how far the copy is, and once it is complete how each table was copied.
 //
-//	Does: one query.
+//	Does: a query or two.
 //	Safe to repeat because: it only reads.
 //	Heartbeats: nothing of its own.
 //	Undone by: nothing to undo.
-func (a *Activities) CopyProgress(ctx context.Context, spec contract.Spec) (out contract.CopyStatus, err error) {
+func (a *Activities) CopyProgress(ctx context.Context, spec contract.Spec) (out contract.CopyDone, err error) {
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withTarget(ctx, spec, "copy progress", func(conn *pgx.Conn) error {
-			out, err = copyStatus(ctx, conn)
+			out.CopyStatus, err = copyStatus(ctx, conn)
+			if err != nil || out.PartsDone < out.Parts {
+				return err
+			}
+			copied, err := ledger.CopiedTables(ctx, conn, contract.MaxCopiedTables)
+			out.Copied = &copied
 			return err
 		})
 	})
@@ -89,6 +88,10 @@ func (a *Activities) CopyProgress(ctx context.Context, spec contract.Spec) (out 
 
 func copyStatus(ctx context.Context, q pgkit.Querier) (contract.CopyStatus, error) {
 	p, err := ledger.Progress(ctx, q)
+	return statusOf(p), err
+}
+
+func statusOf(p ledger.CopyProgress) contract.CopyStatus {
 	return contract.CopyStatus{Tables: p.Tables, TablesDone: p.TablesDone, Parts: p.Parts, PartsDone: p.PartsDone,
-		Bytes: p.Bytes, BytesDone: p.BytesDone, Rows: p.CopiedRows}, err
+		Bytes: p.Bytes, BytesDone: p.BytesDone, Rows: p.CopiedRows}
 }

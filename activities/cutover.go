@@ -75,7 +75,7 @@ func (a *Activities) EmitMarker(ctx context.Context, spec contract.Spec) (lsn ch
 }
 
 // drainPoll is short: the application waits.
-const drainPoll = 10 * time.Millisecond
+const drainPoll = 3 * time.Millisecond
 
 // Drain waits until everything up to an LSN is on the target.
 //
@@ -86,24 +86,31 @@ const drainPoll = 10 * time.Millisecond
 func (a *Activities) Drain(ctx context.Context, input contract.DrainInput) (out contract.ReplicationStatus, err error) {
 	err = a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		return a.withTarget(ctx, input.Spec, "drain", func(target *pgx.Conn) error {
-			for {
-				applied, err := ledger.Applied(ctx, target)
-				if err != nil {
-					return err
-				}
-				out = contract.ReplicationStatus{ReceivedLSN: applied.LSN, AppliedLSN: applied.LSN, LagBytes: applied.LSN.BytesBehind(input.LSN), InSync: true}
-				if applied.LSN >= input.LSN {
-					return nil
-				}
-				seen := out
-				report(contract.Beat{Replication: &seen})
-				if err := pgkit.Sleep(ctx, drainPoll); err != nil {
-					return err
-				}
-			}
+			return awaitApplied(ctx, target, input.LSN, &out, report)
 		})
 	})
 	return out, err
+}
+
+// awaitApplied waits until the applier stands at an LSN, and keeps the position in out.
+func awaitApplied(ctx context.Context, target *pgx.Conn, until change.LSN, out *contract.ReplicationStatus, report func(contract.Beat)) error {
+	for {
+		applied, err := ledger.Applied(ctx, target)
+		if err != nil {
+			return err
+		}
+		*out = contract.ReplicationStatus{ReceivedLSN: applied.LSN, AppliedLSN: applied.LSN, LagBytes: applied.LSN.BytesBehind(until), InSync: true}
+		if applied.LSN >= until {
+			counters, err := ledger.ReadCounters(ctx, target)
+			out.Transactions, out.Changes = counters.Transactions, counters.Changes
+			return err
+		}
+		seen := *out
+		report(contract.Beat{Replication: &seen})
+		if err := pgkit.Sleep(ctx, drainPoll); err != nil {
+			return err
+		}
+	}
 }
 
 // CopySequences sets every sequence of the target to where the source's stands.

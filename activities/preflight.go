@@ -38,11 +38,11 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 			if err != nil {
 				return err
 			}
-			dst, err := survey.ReadFacts(ctx, target, plan.TargetNames(spec, src.Tables))
+			dst, err := survey.ReadFacts(ctx, target, plan.TargetNames(spec, slices.Concat(src.Tables, src.Empty)))
 			if err != nil {
 				return err
 			}
-			src.ForHypertables, err = prepare.ReadHypertables(ctx, source, src.Tables, plan.HypertablesOf(spec))
+			src.ForHypertables, err = prepare.ReadHypertables(ctx, source, slices.Concat(src.Tables, src.Empty), plan.HypertablesOf(spec))
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 			if err != nil {
 				return err
 			}
-			out = contract.PreflightResult{Problems: plan.Assess(spec, src, dst), Tables: len(src.Tables), Activity: usage.Words(),
+			out = contract.PreflightResult{Problems: plan.Assess(spec, src, dst), Tables: len(src.Tables), Activity: usage.Words(), MostStreams: plan.MostStreams(spec, src, dst),
 				SourceVersion: versionWords(src.Version), TargetVersion: versionWords(dst.Version), WALLevel: src.Settings["wal_level"]}
 			ahead, err := a.schemaFindings(ctx, spec, src, dst, out.Problems)
 			if err != nil {
@@ -68,6 +68,11 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 				}
 				out.Problems = append(out.Problems, found...)
 			}
+			back, err := a.backFindings(ctx, spec, source)
+			if err != nil {
+				return err
+			}
+			out.Problems = append(out.Problems, back...)
 			found, err := a.machineFindings(ctx, spec, src.DatabaseBytes)
 			if err != nil {
 				return err
@@ -103,7 +108,7 @@ func (a *Activities) schemaFindings(ctx context.Context, spec contract.Spec, src
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range ahead {
+	for _, p := range plan.Condense(ahead) {
 		if !slices.ContainsFunc(known, func(k contract.Problem) bool { return k.Code == p.Code }) {
 			found = append(found, p)
 		}

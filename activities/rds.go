@@ -300,9 +300,19 @@ func (a *Activities) rdsFindings(ctx context.Context, spec contract.Spec, usage 
 	if err != nil {
 		return nil, err
 	}
+	var credits *float64
+	if b := spec.Copy.BackOff; b != nil && b.CPUCredits > 0 {
+		balance, known, err := a.cpuCredits(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			credits = &balance
+		}
+	}
 	found := plan.AssessRDS(spec, plan.RDSFacts{ID: in.ID, Kind: in.Kind, Class: in.Class, Engine: in.Engine, EngineVersion: in.EngineVersion,
-		Family: in.Family, Group: in.ParameterGroup, StorageType: in.StorageType, AllocatedGiB: in.AllocatedGiB, MaxAllocatedGiB: in.MaxAllocatedGiB,
-		MultiAZ: in.MultiAZ, Replicas: in.Replicas, BackupWindow: in.BackupWindow, MaintenanceWindow: in.MaintenanceWindow, IAMAuth: in.IAMAuth}, usage, changes)
+		Family: in.Family, Group: in.ParameterGroup, AllocatedGiB: in.AllocatedGiB, MaxAllocatedGiB: in.MaxAllocatedGiB,
+		MultiAZ: in.MultiAZ, Replicas: in.Replicas, BackupWindow: in.BackupWindow, MaintenanceWindow: in.MaintenanceWindow, IAMAuth: in.IAMAuth, CPUCredits: credits}, usage, changes)
 	found = append(found, plan.PendingModifications(in.ID, in.Pending, changes)...)
 	if err := c.CheckReady(ctx, in); err != nil {
 		p := problemOf(fault.Classify(err), err)
@@ -316,4 +326,12 @@ func (a *Activities) rdsFindings(ctx context.Context, spec contract.Spec, usage 
 		found = append(found, p)
 	}
 	return found, nil
+}
+
+func (a *Activities) cpuCredits(ctx context.Context, spec contract.Spec) (balance float64, known bool, err error) {
+	c, err := a.aws(ctx, spec)
+	if err != nil {
+		return 0, false, err
+	}
+	return c.CPUCredits(ctx, *spec.Source.RDS)
 }

@@ -3,11 +3,13 @@ package activities
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 
 	"timeferry/internal/contract"
 	"timeferry/internal/pgkit"
+	"timeferry/internal/plan"
 	"timeferry/internal/source/extract"
 	"timeferry/internal/target/ledger"
 	"timeferry/internal/target/provision"
@@ -30,7 +32,7 @@ func (a *Activities) MigrateRoles(ctx context.Context, spec contract.Spec) (out 
 			if err != nil {
 				return err
 			}
-			out = contract.RolesResult{Created: r.Created, WithoutPassword: r.WithoutPassword, Problems: r.Problems}
+			out = contract.RolesResult{Created: r.Created, WithoutPassword: r.WithoutPassword, Problems: plan.Condense(r.Problems)}
 			return nil
 		})
 	})
@@ -54,6 +56,9 @@ func (a *Activities) DumpSchema(ctx context.Context, spec contract.Spec) (proble
 			if err != nil {
 				return err
 			}
+			if err := a.recordShapes(ctx, spec, target, snapshot); err != nil {
+				return err
+			}
 			source, err := a.source(ctx, spec)
 			if err != nil {
 				return err
@@ -67,7 +72,7 @@ func (a *Activities) DumpSchema(ctx context.Context, spec contract.Spec) (proble
 			if err != nil {
 				return err
 			}
-			problems = found
+			problems = plan.Condense(found)
 			_, err = ledger.SaveEntries(ctx, target, entries)
 			return err
 		})
@@ -112,7 +117,38 @@ func (a *Activities) MakeHypertables(ctx context.Context, spec contract.Spec) (n
 	return names, err
 }
 
-// RestorePostData makes indexes, keys, triggers and foreign keys (not validated yet).
+// BuildIndexes makes indexes and keys beside the copy, each table's as soon as all its rows are there, and analyzes the table.
+//
+//	Does: each build in a transaction of its own with its mark, on several connections, until every table is complete and
+//	built. It follows the steering between two builds.
+//	Safe to repeat because: builds that are marked are left out; a second one beside it takes others.
+//	Heartbeats: how many stand, what is being built, and how far the server says it is.
+//	Undone by: CleanTarget.
+func (a *Activities) BuildIndexes(ctx context.Context, spec contract.Spec) (out contract.IndexStatus, err error) {
+	err = a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
+		target, err := a.target(ctx, spec)
+		if err != nil {
+			return err
+		}
+		return provision.BuildIndexes(ctx, target, provision.BuildOptions{Jobs: spec.Copy.IndexJobs, Log: a.Log, OnProgress: func(p provision.BuildProgress) {
+			s := indexStatus(p)
+			out = s
+			report(contract.Beat{Message: p.Words(), Indexes: &s})
+		}})
+	})
+	return out, err
+}
+
+func indexStatus(p provision.BuildProgress) contract.IndexStatus {
+	s := contract.IndexStatus{Indexes: p.Indexes, IndexesDone: p.Done}
+	for _, b := range p.Building {
+		s.Building = append(s.Building, contract.IndexBuild{Name: b.Name, Table: b.Table.String(), Percent: math.Round(b.Percent)})
+	}
+	return s
+}
+
+// RestorePostData makes triggers, foreign keys (not validated yet) and whatever else comes after the rows, with the indexes
+// and keys that BuildIndexes has not made.
 //
 //	Does: each entry in a transaction of its own with its mark; indexes on several connections.
 //	Safe to repeat because: entries that are marked are left out.

@@ -2,19 +2,16 @@ package activities
 
 import (
 	"context"
-	"fmt"
-	"time"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"go.temporal.io/sdk/activity"
 
-	"timeferry/internal/bulk"
 	"timeferry/internal/contract"
 	"timeferry/internal/ident"
 	"timeferry/internal/plan"
 	"timeferry/internal/shape"
 	"timeferry/internal/source/prepare"
-	"timeferry/internal/source/slot"
 	"timeferry/internal/target/ledger"
 )
 
@@ -53,7 +50,13 @@ func (a *Activities) PlanCopy(ctx context.Context, spec contract.Spec) (out cont
 			if err != nil {
 				return err
 			}
+			if err := prepare.ReadSplits(ctx, source, facts.Tables, spec.Copy.PartBytes()); err != nil {
+				return err
+			}
 			if err := ledger.PlanTables(ctx, target, copyPlan(spec, facts)); err != nil {
+				return err
+			}
+			if err := planLeaves(ctx, source, target, facts.Tables); err != nil {
 				return err
 			}
 			out, err = copyStatus(ctx, target)
@@ -77,7 +80,8 @@ func copyPlan(spec contract.Spec, facts plan.SourceFacts) []ledger.Table {
 		planned := ledger.Table{Table: t.Table, Bytes: t.Bytes, EstimatedRows: t.EstimatedRows, Hypertable: isHypertable,
 			TextCopy: t.NeedsTextCopy(), Columns: t.CopyColumns()}
 		for i, p := range plan.Parts(t, spec.Copy.PartBytes(), facts.Version >= tidRangeVersion) {
-			planned.Parts = append(planned.Parts, ledger.Part{Table: t.Table, Number: i + 1, Source: p.Source, First: p.First, End: p.End, Bytes: p.Bytes})
+			planned.Parts = append(planned.Parts, ledger.Part{Table: t.Table, Number: i + 1, Source: p.Source, First: p.First, End: p.End,
+				KeyColumn: p.KeyColumn, FirstKey: p.FirstKey, EndKey: p.EndKey, Bytes: p.Bytes})
 		}
 		tables = append(tables, planned)
 	}
@@ -93,27 +97,44 @@ func copyPlan(spec contract.Spec, facts plan.SourceFacts) []ledger.Table {
 func (a *Activities) FixIdentities(ctx context.Context, spec contract.Spec) (out []contract.IdentityChoice, err error) {
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "replica identity", func(source, target *pgx.Conn) error {
-			facts, err := prepare.ReadFacts(ctx, source, spec.Tables)
+			facts, err := plannedFacts(ctx, source, target, spec)
 			if err != nil {
 				return err
 			}
 			ids := plan.IdentitiesOf(facts.Tables, spec.ReplicaIdentity.Fallback, plan.TimeColumnsOf(spec))
-			err = prepare.FixIdentities(ctx, source, ids, func(id plan.Identity, previous shape.Identity) error {
-				return ledger.RecordIdentity(ctx, target, ledger.Identity{Table: id.Table, Root: id.Root.String(),
-					PreviousKind: string(rune(previous.Kind)), PreviousIndex: previous.Index, ChosenKind: string(rune(id.Kind)), ChosenIndex: id.Index, Reason: id.Reason})
-			})
-			if err != nil {
+			if err := fixIdentities(ctx, source, target, ids); err != nil {
 				return err
 			}
 			changed, err := ledger.Identities(ctx, target)
 			if err != nil {
 				return err
 			}
-			out = identityChoices(ids, changed)
+			out = boundIdentities(identityChoices(ids, changed))
 			return nil
 		})
 	})
 	return out, err
+}
+
+func fixIdentities(ctx context.Context, source, target *pgx.Conn, ids []plan.Identity) error {
+	return prepare.FixIdentities(ctx, source, ids, func(id plan.Identity, previous shape.Identity) error {
+		return ledger.RecordIdentity(ctx, target, ledger.Identity{Table: id.Table, Root: id.Root.String(),
+			PreviousKind: string(rune(previous.Kind)), PreviousIndex: previous.Index, ChosenKind: string(rune(id.Kind)), ChosenIndex: id.Index, Reason: id.Reason})
+	})
+}
+
+// Words for a replica identity; the name of the index follows.
+const (
+	identityPrimaryKey = "primary key"
+	identityIndex      = "index "
+)
+
+// identityWord is the kind of identity without the index's name.
+func identityWord(identity string) string {
+	if strings.HasPrefix(identity, identityIndex) {
+		return strings.TrimSpace(identityIndex)
+	}
+	return identity
 }
 
 // identityChoices words the choices for the report: every table in scope, and the partitions that were changed.
@@ -127,10 +148,13 @@ func identityChoices(ids []plan.Identity, changed []ledger.Identity) []contract.
 		if id.Table != id.Root && !byUs[id.Table] {
 			continue
 		}
-		words := map[byte]string{plan.IdentityDefault: "primary key", plan.IdentityFull: "full", plan.IdentityNothing: "none", plan.IdentityIndex: "index " + id.Index}
-		choices = append(choices, contract.IdentityChoice{Table: id.Table.String(), Identity: words[id.Kind], Changed: byUs[id.Table], Reason: id.Reason})
+		choices = append(choices, contract.IdentityChoice{Table: id.Table.String(), Identity: identityWords(id.Kind, id.Index), Changed: byUs[id.Table], Reason: id.Reason})
 	}
 	return choices
+}
+
+func identityWords(kind byte, index string) string {
+	return map[byte]string{plan.IdentityDefault: identityPrimaryKey, plan.IdentityFull: "full", plan.IdentityNothing: "none", plan.IdentityIndex: identityIndex + index}[kind]
 }
 
 // CreatePublication publishes the tables in scope, each only once its replica identity is right.
@@ -142,7 +166,7 @@ func identityChoices(ids []plan.Identity, changed []ledger.Identity) []contract.
 func (a *Activities) CreatePublication(ctx context.Context, spec contract.Spec) error {
 	return a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "publication", func(source, target *pgx.Conn) error {
-			p, err := publicationOf(ctx, source, spec)
+			p, err := publicationOf(ctx, source, target, spec)
 			if err != nil {
 				return err
 			}
@@ -157,8 +181,8 @@ func (a *Activities) CreatePublication(ctx context.Context, spec contract.Spec) 
 	})
 }
 
-func publicationOf(ctx context.Context, source *pgx.Conn, spec contract.Spec) (plan.Publication, error) {
-	facts, err := prepare.ReadFacts(ctx, source, spec.Tables)
+func publicationOf(ctx context.Context, source, target *pgx.Conn, spec contract.Spec) (plan.Publication, error) {
+	facts, err := plannedFacts(ctx, source, target, spec)
 	if err != nil {
 		return plan.Publication{}, err
 	}
@@ -166,48 +190,13 @@ func publicationOf(ctx context.Context, source *pgx.Conn, spec contract.Spec) (p
 	return plan.PublicationPlan(facts.Tables, ids, facts.Version), nil
 }
 
-// HoldSnapshot owns the exported snapshot for as long as the copy needs it.
-//
-//	Does: makes the slot (or, when it is there, a temporary one beside it), begins an epoch in the ledger, tells the
-//	workflow, and keeps the snapshot alive until it is cancelled.
-//	Safe to repeat because: each attempt begins an epoch of its own; complete tables stay, the others are copied again. The
-//	slot's name is recorded before the slot is made.
-//	Heartbeats: who keeps the slot from being made, or the epoch held.
-//	Undone by: CleanSource.
-func (a *Activities) HoldSnapshot(ctx context.Context, spec contract.Spec) error {
-	execution := activity.GetInfo(ctx).WorkflowExecution
-	return a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
-		source, err := a.source(ctx, spec)
-		if err != nil {
-			return err
-		}
-		return a.withTarget(ctx, spec, "epoch", func(target *pgx.Conn) error {
-			name := contract.SlotName(spec.Name)
-			if err := ledger.RecordSourceObject(ctx, target, "slot", name, ""); err != nil {
-				return err
-			}
-			snapshot, err := ledger.CurrentSnapshot(ctx, target)
-			if err != nil {
-				return err
-			}
-			fresh := snapshot == "" // later a missing slot would be a lost one
-			options := slot.HoldOptions{Source: source, Slot: name, Plugin: spec.Replication.Plugin, Fresh: fresh,
-				OnWaiting: func(b []slot.Blocker) { report(contract.Beat{Message: blockersInWords(b)}) }}
-			return slot.Hold(ctx, options, func(h slot.Held) error {
-				epoch, err := bulk.BeginEpoch(ctx, target, h.ConsistentPoint, h.Snapshot)
-				if err != nil {
-					return err
-				}
-				report(contract.Beat{Message: fmt.Sprintf("holding snapshot of epoch %d", epoch)})
-				return a.Client.SignalWorkflow(ctx, execution.ID, execution.RunID, contract.SignalSnapshot,
-					contract.SnapshotHeld{Epoch: epoch, Slot: name, ConsistentPoint: h.ConsistentPoint})
-			}, nil)
-		})
-	})
-}
-
-func blockersInWords(blockers []slot.Blocker) string {
-	b := blockers[0]
-	return fmt.Sprintf("the slot waits for %d older transactions, the oldest: pid %d, user %s, %s %s, open for %s",
-		len(blockers), b.PID, b.User, b.Application, b.State, b.Age.Round(time.Second))
+// plannedFacts are the source's, without tables that came into being after the plan was made.
+func plannedFacts(ctx context.Context, source, target *pgx.Conn, spec contract.Spec) (plan.SourceFacts, error) {
+	facts, err := prepare.ReadFacts(ctx, source, spec.Tables)
+	if err != nil {
+		return facts, err
+	}
+	planned, err := ledger.PlannedTables(ctx, target)
+	facts.Tables = slices.DeleteFunc(facts.Tables, func(t shape.Table) bool { return !planned[t.Table] })
+	return facts, err
 }

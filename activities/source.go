@@ -31,6 +31,6 @@ func (a *Activities) VerifySource(ctx context.Context, input contract.VerifyInpu
 		if err != nil {
 			return err
 		}
-		return prepare.ProbeSnapshot(ctx, e)
+		return prepare.ProbeSlot(ctx, e, input.Spec.Replication.Plugin)
 	})
 }

@@ -20,7 +20,7 @@ import (
 func (a *Activities) Suggest(ctx context.Context, spec contract.Spec) (found []contract.HypertableSuggestion, err error) {
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "suggest", func(source, target *pgx.Conn) error {
-			candidates, err := prepare.ReadCandidates(ctx, source, spec.Tables.Includes)
+			candidates, err := prepare.ReadCandidates(ctx, source, spec.Tables.Moves)
 			if err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ func listCommand(out io.Writer) *cobra.Command {
 		Short: "List migrations, running and ended",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withClient(func(c client.Client) error { return list(cmd.Context(), out, c) })
+			return withClient(cmd, func(c client.Client) error { return list(cmd.Context(), out, c) })
 		},
 	}
 }

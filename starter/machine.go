@@ -34,6 +34,7 @@ func machineCommand(out io.Writer) *cobra.Command {
 
 These commands speak to AWS with the credentials that are found here (AWS_PROFILE and so on), not with the worker's.
 deploy/iam/machine.json is the policy that they need; docs/rds.md says what the machine is.`,
+		RunE: group,
 	}
 	c.AddCommand(machinePlanCommand(out), machineLaunchCommand(out), machineTerminateCommand(out))
 	return c

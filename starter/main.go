@@ -34,16 +34,20 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	err = explainUsage(cmd, err)
 	if err == nil {
 		return exitDone
+	}
+	if ctx.Err() != nil && !speaksToAWS(cmd) {
+		err = failed(errors.New("interrupted: nothing more is waited for, but what was begun goes on (starter list shows migrations)"))
 	}
 	fmt.Fprintln(errOut, "starter:", err)
 	var coded *exitError
 	if errors.As(err, &coded) {
 		return coded.code
 	}
-	return exitUsage // cobra's own errors are about usage
+	return exitFailed
 }
 
 // exitError carries the exit code of a failure.

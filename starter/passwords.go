@@ -32,13 +32,13 @@ func passwordsCommand(out io.Writer) *cobra.Command {
 The worker reads them, a JSON or YAML object of role and password ({"app": "…"}), from a file on its own machine that nobody
 else may read, or from a secret of Secrets Manager (JSON). They do not pass through Temporal, and the target gets verifiers only.
 The migration may run or be over. Exit codes: 0 all set, 1 some not, 2 bad usage.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			raw, err := o.check(args[0])
 			if err != nil {
 				return err
 			}
-			return withClient(func(c client.Client) error { return passwords(cmd.Context(), out, c, args[0], raw, o) })
+			return withClient(cmd, func(c client.Client) error { return passwords(cmd.Context(), out, c, args[0], raw, o) })
 		},
 	}
 	c.Flags().StringVar(&o.From.File, "file", "", "the whole path of a file on the worker's machine")

@@ -21,7 +21,7 @@ func TestPasswordsBadUsage(t *testing.T) {
 		args []string
 		code int
 	}{
-		{"accepts 1 arg(s)", nil, exitUsage},
+		{"name the migration", nil, exitUsage},
 		{"exactly one of --file, --secret-arn", []string{"shop"}, exitUsage},
 		{"exactly one of --file, --secret-arn", []string{"shop", "--file", "/a", "--secret-arn", "b"}, exitUsage},
 		{"give the whole path", []string{"shop", "--file", "roles.json"}, exitUsage},

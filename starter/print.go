@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -15,25 +16,40 @@ func statusLine(s contract.Status) string {
 	parts := []string{string(s.Phase)}
 	switch s.Phase {
 	case contract.PhaseCopying:
-		parts = append(parts, bar(s.Copy.BytesDone, s.Copy.Bytes),
-			fmt.Sprintf("%d/%d tables, %d rows", s.Copy.TablesDone, s.Copy.Tables, s.Copy.Rows))
-		if s.Copy.ETASeconds > 0 {
-			parts = append(parts, "ready in "+(time.Duration(s.Copy.ETASeconds)*time.Second).String())
+		parts = append(parts, totalLine(s.Copy))
+		if s.Copy.Indexes > 0 {
+			parts = append(parts, fmt.Sprintf("%d/%d indexes and keys", s.Copy.IndexesDone, s.Copy.Indexes))
+		}
+		if s.Copy.Waiting != "" {
+			parts = append(parts, "waits: "+s.Copy.Waiting)
+		}
+	case contract.PhaseIndexing:
+		if s.Copy.Indexes > 0 {
+			parts = append(parts, fmt.Sprintf("%d/%d indexes and keys", s.Copy.IndexesDone, s.Copy.Indexes))
 		}
 	case contract.PhaseCatchingUp, contract.PhaseInSync:
-		parts = append(parts, fmt.Sprintf("%s behind (%.1f s), applied to %s", size(s.Replication.LagBytes), s.Replication.LagSeconds, s.Replication.AppliedLSN))
+		parts = append(parts, streamWords(s.Replication))
+	case contract.PhaseCutOver, contract.PhaseRollingBack:
+		if s.Back != nil && s.Back.Since != 0 {
+			parts = append(parts, "way back: the source is "+streamWords(s.Back.Replication))
+		}
 	}
 	parts = append(parts, s.Message)
-	return strings.Join(parts, " · ")
+	return joined(parts)
 }
 
 func bar(done, total int64) string {
-	const width = 20
 	if total <= 0 {
 		return ""
 	}
-	filled := int(min(done, total) * width / total)
-	return fmt.Sprintf("[%s%s] %d%% of %s", strings.Repeat("█", filled), strings.Repeat("░", width-filled), min(done, total)*100/total, size(total))
+	return fmt.Sprintf("%s %d%% of %s", blocks(done, total), min(done, total)*100/total, size(total))
+}
+
+// blocks is the bar itself.
+func blocks(done, total int64) string {
+	const width = 20
+	filled := int(max(min(done, total), 0) * width / max(total, 1))
+	return fmt.Sprintf("[%s%s]", strings.Repeat("█", filled), strings.Repeat("░", width-filled))
 }
 
 func size(n int64) string {
@@ -53,6 +69,7 @@ func printStatus(out io.Writer, s contract.Status) {
 	if len(s.Awaiting) > 0 {
 		fmt.Fprintf(out, "waits for: %s   (starter %s %s)\n", strings.Join(s.Awaiting, ", "), s.Awaiting[0], s.Name)
 	}
+	printCopy(out, s)
 	if s.Source.Instance != "" {
 		fmt.Fprintf(out, "source: %s at %s:%d, PostgreSQL %s, parameter group %s\n", s.Source.Instance, s.Source.Host, s.Source.Port, s.Source.Version, s.Source.ParameterGroup)
 	}
@@ -62,7 +79,57 @@ func printStatus(out io.Writer, s contract.Status) {
 	if r := s.Replication; r.ReceivedLSN != 0 {
 		fmt.Fprintf(out, "stream: received to %s, applied to %s, %s behind, %s in the spool\n", r.ReceivedLSN, r.AppliedLSN, size(r.LagBytes), size(r.SpooledBytes))
 	}
+	printSchemaChanges(out, s.SchemaChanges)
+	printStream(out, s.Replication)
+	printVerify(out, s)
+	printSwitch(out, s.Cutover)
+	printBack(out, s.Back)
+	if s.Rollback != nil {
+		printDowntime(out, "Rollback", *s.Rollback)
+		printSwitch(out, *s.Rollback)
+	}
 	printProblems(out, s.Problems)
+}
+
+// printBack shows the stream from the target to the source.
+func printBack(out io.Writer, b *contract.BackStatus) {
+	if b == nil {
+		return
+	}
+	if b.Since == 0 {
+		fmt.Fprintf(out, "way back: slot %s on the target is ready for it\n", b.Slot)
+		return
+	}
+	fmt.Fprintf(out, "way back: slot %s on the target, what was committed there after %s\n", b.Slot, b.Since)
+	printStream(out, b.Replication)
+}
+
+// printDowntime shows how long the application could not write, and with what; nothing for a switch that has not been tried.
+func printDowntime(out io.Writer, title string, c contract.CutoverStatus) {
+	if len(c.Steps) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n%s %d ms\n", title, c.DowntimeMS)
+	for _, s := range c.Steps {
+		fmt.Fprintf(out, "  %-20s %10d ms\n", s.Step, s.MS)
+	}
+}
+
+// printCopy shows the parts under way and the largest tables, while there is something to copy.
+func printCopy(out io.Writer, s contract.Status) {
+	if s.Phase != contract.PhaseCopying && s.Phase != contract.PhaseIndexing {
+		return
+	}
+	for _, line := range block(contract.Status{Phase: s.Phase, Copy: s.Copy})[1:] { // the first is the status line's
+		fmt.Fprintln(out, line)
+	}
+	if len(s.Copy.Largest) == 0 {
+		return
+	}
+	fmt.Fprintln(out, "largest tables, by parts that are done:")
+	for _, t := range s.Copy.Largest {
+		fmt.Fprintf(out, "  %-40s %s · %d/%d parts, %d rows\n", t.Table, cmp.Or(bar(t.BytesDone, t.Bytes), "empty"), t.PartsDone, t.Parts, t.Rows)
+	}
 }
 
 // problemWidth is how long a line of a finding may get: two windows fit beside each other, and a mail does not break it.
@@ -142,23 +209,29 @@ func printReportText(out io.Writer, r contract.Report) {
 	if r.Copy.Tables > 0 {
 		fmt.Fprintf(out, "\nCopied %d rows, %s, of %d tables in %.1f s\n", r.Copy.Rows, size(r.Copy.Bytes), r.Copy.Tables, r.CopySeconds)
 	}
-	if len(r.Cutover.Steps) > 0 {
-		fmt.Fprintf(out, "\nDowntime %d ms\n", r.Cutover.DowntimeMS)
-		for _, s := range r.Cutover.Steps {
-			fmt.Fprintf(out, "  %-20s %10d ms\n", s.Step, s.MS)
-		}
+	if r.Replication.Transactions > 0 {
+		fmt.Fprintf(out, "\nApplied %d transactions with %d changes\n", r.Replication.Transactions, r.Replication.Changes)
+	}
+	printDowntime(out, "Downtime", r.Cutover)
+	printSwitch(out, r.Cutover)
+	if b := r.Back; b != nil && b.Replication.Transactions > 0 {
+		fmt.Fprintf(out, "\nApplied %d transactions with %d changes on the source after the switch\n", b.Replication.Transactions, b.Replication.Changes)
+	}
+	if r.Rollback != nil {
+		printDowntime(out, "Downtime of the rollback", *r.Rollback)
+		printSwitch(out, *r.Rollback)
 	}
 	if v := r.Verification; v.Tables > 0 {
-		verdict := "equal"
-		if !v.Equal {
-			verdict = "NOT equal"
-		}
-		fmt.Fprintf(out, "\nCompared by %s: %d tables, %d rows: %s\n", v.Method, v.Tables, v.Rows, verdict)
-		for _, d := range v.Differences {
-			fmt.Fprintf(out, "  %s: %s\n", d.Table, d.Message)
-		}
+		fmt.Fprintln(out, "\nCompared at the cutover, behind the fence")
+		printVerification(out, v)
 	} else if r.Outcome == contract.PhaseCompleted {
 		fmt.Fprintln(out, "\nNothing was compared (cutover.verify: none)")
+	}
+	if len(r.Verifications) > 0 {
+		fmt.Fprintln(out, "\nCompared at barriers before, while both sides went on")
+		for _, v := range r.Verifications {
+			fmt.Fprintf(out, "  %s: %s\n", v.Run, verificationWords(v))
+		}
 	}
 	if r.Schema != nil {
 		fmt.Fprintln(out)
@@ -166,11 +239,31 @@ func printReportText(out io.Writer, r contract.Report) {
 	}
 	printIdentities(out, r.Identities)
 	printList(out, "Hypertables", r.Hypertables)
+	printSchemaChanges(out, r.SchemaChanges)
 	printRolesWithoutPassword(out, r.Name, r.RolesWithoutPassword)
 	printList(out, "Left as it is, on purpose", r.Left)
+	if l := r.Leftovers; l != nil && len(l.Found) == 0 {
+		fmt.Fprintf(out, "\nNothing else of the migration is left: %s\n", strings.Join(l.Sought, "; "))
+	}
 	if len(r.Problems) > 0 {
 		fmt.Fprintln(out, "\nFindings")
 		printProblems(out, r.Problems)
+	}
+}
+
+// printSwitch names whom the fence ended, and where the application went.
+func printSwitch(out io.Writer, c contract.CutoverStatus) {
+	var ended []string
+	for _, g := range c.Ended {
+		ended = append(ended, g.String())
+	}
+	printList(out, "Sessions that the fence ended", ended)
+	printList(out, "Sessions that only a superuser could end", c.Spared)
+	if c.Switch != "" {
+		fmt.Fprintf(out, "\nSwitch: %s\n", c.Switch)
+	}
+	if c.SwitchPrevious != "" {
+		fmt.Fprintf(out, "  before: %s\n", c.SwitchPrevious)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/enums/v1"
@@ -15,18 +14,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"timeferry/internal/contract"
-	"timeferry/internal/temporalclient"
 )
-
-// withClient runs do with a connection to Temporal; a starter has nothing to log but errors.
-func withClient(do func(client.Client) error) error {
-	c, err := temporalclient.Dial(slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		return failed(err)
-	}
-	defer c.Close()
-	return do(c)
-}
 
 func startCommand(out io.Writer) *cobra.Command {
 	var file string
@@ -40,7 +28,7 @@ func startCommand(out io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withClient(func(c client.Client) error { return start(cmd.Context(), out, c, raw, spec, wait) })
+			return withClient(cmd, func(c client.Client) error { return start(cmd.Context(), out, c, raw, spec, wait) })
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "the spec; - is standard input")
@@ -67,6 +55,9 @@ func start(ctx context.Context, out io.Writer, c client.Client, raw json.RawMess
 		return failed(fmt.Errorf("start %s: %w", id, err))
 	}
 	fmt.Fprintf(out, "started %s\nfollow it with: starter watch %s\n", id, spec.Name)
+	if there, err := workerThere(ctx, c); err == nil && !there {
+		fmt.Fprintln(out, "it begins once a worker is there: "+noWorker)
+	}
 	if !wait {
 		return nil
 	}
@@ -85,7 +76,7 @@ func preflightCommand(out io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withClient(func(c client.Client) error {
+			return withClient(cmd, func(c client.Client) error {
 				if suggesting {
 					return suggest(cmd.Context(), out, c, raw, spec, format)
 				}

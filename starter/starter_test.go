@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,20 +45,34 @@ func TestBadUsageExitsWithTwo(t *testing.T) {
 	require.NoError(t, os.WriteFile(secret, []byte("name: shop\nsource: {password: hunter2}\n"), 0o600))
 	broken := filepath.Join(dir, "broken.yaml")
 	require.NoError(t, os.WriteFile(broken, []byte("name: [shop\n"), 0o600))
+	wrong := filepath.Join(dir, "wrong.yaml")
+	require.NoError(t, os.WriteFile(wrong, []byte(yamlSpec+"copy: {concurrency: many}\n"), 0o600))
 	for want, args := range map[string][]string{
-		`unknown key "tabels"`:  {"start", "-f", file},
-		"source.password":       {"start", "-f", secret},
-		"neither YAML nor JSON": {"preflight", "-f", broken},
-		"no such file":          {"start", "-f", filepath.Join(dir, "missing.yaml")},
-		`required flag(s) "fi`:  {"start"},
-		"choose text or json":   {"status", "shop", "-o", "xml"},
-		"unknown command":       {"frobnicate"},
-		"accepts 1 arg(s)":      {"cutover"},
+		`unknown key "tabels"`:                              {"start", "-f", file},
+		"source.password":                                   {"start", "-f", secret},
+		"neither YAML nor JSON":                             {"preflight", "-f", broken},
+		"copy.concurrency: it must be a whole number":       {"preflight", "-f", wrong},
+		"no such file":                                      {"start", "-f", filepath.Join(dir, "missing.yaml")},
+		`start: required flag(s) "file" not set (see: star`: {"start"},
+		"choose text or json":                               {"status", "shop", "-o", "xml"},
+		`unknown command "frobnicate" for "starter" (see: `: {"frobnicate"},
+		"Did you mean this? status (see: starter --help)":   {"statsu", "shop"},
+		`unknown command "ploan" for "starter machine"`:     {"machine", "ploan"},
+		"start: unknown flag: --wiat (see: starter start":   {"start", "--wiat"},
+		"cutover: name the migration, like: starter cutov":  {"cutover"},
+		"status: name one migration, not 2: shop other":     {"status", "shop", "other"},
+		`watch: "My Shop" cannot name a migration: choose`:  {"watch", "My Shop"},
+		"set-concurrency: name the migration":               {"set-concurrency"},
+		`set-concurrency: "Shop" cannot name a migration`:   {"set-concurrency", "Shop", "8"},
+		"say how many streams copy (starter set-concurren":  {"set-concurrency", "shop"},
+		"abort: invalid argument":                           {"abort", "shop", "--keep-target=perhaps"},
 	} {
 		var out, errOut bytes.Buffer
 		require.Equal(t, exitUsage, run(context.Background(), args, &out, &errOut), "%v", args)
 		require.Contains(t, errOut.String(), want)
+		require.Equal(t, 1, strings.Count(errOut.String(), "\n"), "one line: %s", errOut.String())
 		require.NotContains(t, errOut.String(), "hunter2")
+		require.Empty(t, out.String())
 	}
 }
 
@@ -84,14 +99,16 @@ func TestBeatsAreMergedOverTheStatus(t *testing.T) {
 func TestReportNamesWhatMatters(t *testing.T) {
 	var out bytes.Buffer
 	printReportText(&out, contract.Report{Name: "shop", Outcome: contract.PhaseCompleted, Started: time.Unix(0, 0), Ended: time.Unix(90, 0),
-		Phases:  []contract.PhaseTime{{Phase: contract.PhaseCopying, MS: 1500}},
-		Copy:    contract.CopyStatus{Tables: 2, Rows: 7, Bytes: 2048},
-		Cutover: contract.CutoverStatus{DowntimeMS: 321, Steps: []contract.StepTime{{Step: "drain", MS: 12}}},
+		Phases: []contract.PhaseTime{{Phase: contract.PhaseCopying, MS: 1500}},
+		Copy:   contract.CopyStatus{Tables: 2, Rows: 7, Bytes: 2048},
+		Cutover: contract.CutoverStatus{DowntimeMS: 321, Steps: []contract.StepTime{{Step: "drain", MS: 12}},
+			Ended: []contract.SessionGroup{{User: "app", Application: "puma", Address: "10.0.0.5", Count: 12}}, Spared: []string{"pid 7 of rdsadmin"},
+			Switch: "called hook.example", SwitchPrevious: "version v1"},
 		Verification: contract.Verification{Method: "checksum", Tables: 2, Rows: 7, Equal: false,
 			Differences: []contract.TableDifference{{Table: "public.t", Message: "3 rows on the source, 2 on the target"}}},
 		Identities:           []contract.IdentityChoice{{Table: "public.log", Identity: "full", Changed: true, Reason: "no usable key"}},
 		RolesWithoutPassword: []string{"app"}, Hypertables: []string{"public.metrics"}, Left: []string{"the fence"}})
-	for _, want := range []string{"completed in 1m30s", "copying", "1.5 s", "Copied 7 rows, 2.0 KiB", "Downtime 321 ms", "drain", "NOT equal",
+	for _, want := range []string{"completed in 1m30s", "copying", "1.5 s", "Copied 7 rows, 2.0 KiB", "Downtime 321 ms", "drain", "12 × app (puma) from 10.0.0.5", "pid 7 of rdsadmin", "Switch: called hook.example", "before: version v1", "NOT equal",
 		"public.t: 3 rows", "public.log", "changed for the migration", "app", "public.metrics", "the fence"} {
 		require.Contains(t, out.String(), want)
 	}

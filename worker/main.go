@@ -1,5 +1,6 @@
 // Command worker runs the activities and workflows of Timeferry. It is the machine that the data flows through, and it
-// keeps the spool of changes in its data directory. "worker environment" fetches its secret variables, for systemd.
+// keeps the spool of changes in its data directory. "worker environment" fetches its secret variables, for systemd; "worker
+// spool inspect" shows what a spool holds.
 package main
 
 import (
@@ -40,6 +41,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "environment" {
 		exitOn(writeEnvironment(ctx, os.Args[2:], os.Stderr))
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "spool" {
+		os.Exit(spoolMain(os.Args[2:]))
 	}
 	var s settings
 	flag.StringVar(&s.dataDir, "data-dir", "timeferry-data", "directory for the spool and this worker's identity; keep it over restarts")
@@ -112,6 +116,7 @@ func sharedWorker(c client.Client, acts *activities.Activities) worker.Worker {
 	w.RegisterWorkflowWithOptions(workflows.LiveMigration, workflow.RegisterOptions{Name: contract.WorkflowType})
 	w.RegisterWorkflowWithOptions(workflows.Preflight, workflow.RegisterOptions{Name: contract.PreflightType})
 	w.RegisterWorkflowWithOptions(workflows.VerifySchema, workflow.RegisterOptions{Name: contract.VerifySchemaType})
+	w.RegisterWorkflowWithOptions(workflows.ShowDifferences, workflow.RegisterOptions{Name: contract.ShowDifferencesType})
 	w.RegisterWorkflowWithOptions(workflows.Suggest, workflow.RegisterOptions{Name: contract.SuggestType})
 	w.RegisterWorkflowWithOptions(workflows.SetPasswords, workflow.RegisterOptions{Name: contract.SetPasswordsType})
 	w.RegisterActivity(acts)
@@ -130,6 +135,8 @@ func hostWorker(c client.Client, acts *activities.Activities) worker.Worker {
 func options() worker.Options {
 	return worker.Options{
 		WorkerStopTimeout: drainTimeout,
+		// The streams of a copy are begun all at once: they are for whoever is free, not for the worker that decided on them.
+		DisableEagerActivities: true,
 		// Progress in the UI and the latency of a cancellation follow the heartbeats that are let through.
 		MaxHeartbeatThrottleInterval:     2 * time.Second,
 		DefaultHeartbeatThrottleInterval: 2 * time.Second,

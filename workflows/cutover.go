@@ -37,7 +37,13 @@ func (m *migration) cutOver(ctx workflow.Context) error {
 		if err := m.awaitCutover(ctx); err != nil {
 			return err
 		}
-		err := m.switchOver(ctx, attempt)
+		err := m.verifyBeforeFence(ctx, attempt)
+		if err == nil {
+			err = m.prepareBack(ctx)
+		}
+		if err == nil {
+			err = m.switchOver(ctx, attempt)
+		}
 		if err == nil {
 			return nil
 		}
@@ -51,24 +57,33 @@ func (m *migration) cutOver(ctx workflow.Context) error {
 		if err := m.unfence(ctx); err != nil {
 			return err
 		}
+		if err := m.dropBack(ctx); err != nil {
+			return err
+		}
 	}
 }
 
 // awaitCutover stays in sync until a person (or mode auto) wants the switch and the lag allows it.
 func (m *migration) awaitCutover(ctx workflow.Context) error {
 	m.enter(ctx, contract.PhaseInSync, "in sync")
+	m.verifyInSync(ctx)
 	// Mode auto orders one switch, as soon as no problem is open; after one that failed a person decides.
 	auto := m.spec.Cutover.Mode == "auto" && len(m.status.Cutover.Steps) == 0
-	ordered := func() bool { return m.cutoverWanted || auto && m.openProblem() == nil }
+	ordered := func() bool { return m.cutoverWanted || auto && m.openProblem() == nil && !m.steering.Paused }
 	if auto && !ordered() && !m.since(ctx, autoAfterProblem) {
 		ordered = func() bool { return m.cutoverWanted }
 	}
+	defer func() { m.switching = false }()
 	for {
+		m.switching = false
 		if err := m.awaitOrder(ctx, ordered); err != nil {
 			return err
 		}
-		m.cutoverWanted = false
+		m.cutoverWanted, m.switching = false, true
 		m.lookForNewTables(ctx)
+		if err := m.untilJoined(ctx); err != nil {
+			return err
+		}
 		lag, err := m.measureLag(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -84,6 +99,7 @@ func (m *migration) awaitCutover(ctx workflow.Context) error {
 				Message: "cutover not begun, the lag cannot be measured: " + problemOf(err).Message})
 		}
 		if auto {
+			m.switching = false
 			if err := m.awaitSync(ctx); err != nil {
 				return err
 			}
@@ -113,6 +129,9 @@ func (m *migration) awaitOrder(ctx workflow.Context, ordered func() bool) error 
 
 // switchOver is the downtime: fence, marker, drain, sequences, comparison. It is not interrupted by abort.
 func (m *migration) switchOver(ctx workflow.Context, attempt int) error {
+	if m.since(ctx, guardedFence) {
+		return m.switchInTime(ctx, attempt)
+	}
 	m.enter(ctx, contract.PhaseCuttingOver, "switching over")
 	m.removeProblem(contract.Problem{Code: codeLagTooHigh, Object: "cutover"})
 	m.removeProblem(contract.Problem{Code: codeLagUnknown, Object: "cutover"})
@@ -128,14 +147,14 @@ func (m *migration) switchOver(ctx workflow.Context, attempt int) error {
 	}
 	if m.spec.Cutover.Fence == "readOnly" {
 		c.Fenced = true // before it is so: if its answer is lost, it must be lifted all the same
+		var fence contract.FenceResult
 		err := step("fence", func() error {
-			m.fence = contract.FenceResult{}
-			return workflow.ExecuteActivity(on(ctx, downtime, "no more writes on the source"), acts.Fence, m.spec).Get(ctx, &m.fence)
+			return workflow.ExecuteActivity(on(ctx, downtime, "no more writes on the source"), acts.Fence, m.spec).Get(ctx, &fence)
 		})
 		if err != nil {
 			return err
 		}
-		m.nameSpared()
+		m.nameSpared("cutover", "source", fence.Spared)
 	}
 	err := step("marker", func() error {
 		return workflow.ExecuteActivity(on(ctx, downtime, "end of the stream"), acts.EmitMarker, m.spec).Get(ctx, &c.MarkerLSN)
@@ -166,11 +185,11 @@ func (m *migration) switchOver(ctx workflow.Context, attempt int) error {
 }
 
 // nameSpared warns of sessions that the fence could not end.
-func (m *migration) nameSpared() {
-	spared := contract.Problem{Severity: contract.Warning, Code: "sessions-spared", Object: "cutover", Remedy: "make sure that they do not write"}
+func (m *migration) nameSpared(object, side string, sessions []string) {
+	spared := contract.Problem{Severity: contract.Warning, Code: "sessions-spared", Object: object, Remedy: "make sure that they do not write"}
 	m.removeProblem(spared)
-	if len(m.fence.Spared) > 0 {
-		spared.Message = "only a superuser could end these sessions on the source, the fence does not hold them: " + strings.Join(m.fence.Spared, ", ")
+	if len(sessions) > 0 {
+		spared.Message = "only a superuser could end these sessions on the " + side + ", the fence does not hold them: " + strings.Join(sessions, ", ")
 		m.addProblem(spared)
 	}
 }
@@ -180,27 +199,11 @@ func (m *migration) drain(ctx workflow.Context, lsn change.LSN) error {
 		Get(ctx, &m.status.Replication)
 }
 
-// compare holds both sides against each other. Nothing is called verified that was not compared.
-func (m *migration) compare(ctx workflow.Context, attempt int) error {
-	method := m.spec.Cutover.Verify
-	m.report.Verification = contract.Verification{Method: method}
-	if method == "none" {
-		return nil
-	}
-	input := contract.CompareInput{Spec: m.spec, Run: fmt.Sprintf("cutover-%d", attempt), Method: method}
-	if err := workflow.ExecuteActivity(on(ctx, comparison, method+" of every table"), acts.Compare, input).Get(ctx, &m.report.Verification); err != nil {
-		return err
-	}
-	if v := m.report.Verification; !v.Equal {
-		d := v.Differences[0]
-		return notEqual(len(v.Differences), d)
-	}
-	m.status.Cutover.Verified = method
-	return nil
-}
-
 // unfence opens the source again. It goes on until it has succeeded: a fence left up is an outage.
 func (m *migration) unfence(ctx workflow.Context) error {
+	if m.attempt > 0 {
+		return m.takeBack(ctx, false)
+	}
 	if !m.status.Cutover.Fenced {
 		return nil
 	}
@@ -219,6 +222,13 @@ func (m *migration) awaitComplete(ctx workflow.Context) error {
 	if err := m.finishSchema(ctx); err != nil { // what could be restored only after the applier's last change
 		return err
 	}
+	m.noteSchemaChanges(ctx)
 	message := fmt.Sprintf("cut over after %d ms: point the application to the target, then complete", m.status.Cutover.DowntimeMS)
+	if m.status.Cutover.Switch != "" {
+		message = fmt.Sprintf("cut over after %d ms, %s: look whether the application is well, then complete", m.status.Cutover.DowntimeMS, m.status.Cutover.Switch)
+	}
+	if m.back.prepared {
+		return m.awaitEnd(ctx, message+", or rollback: what is written there streams back to the source until then")
+	}
 	return m.await(ctx, func() bool { return m.completeWanted }, message, contract.SignalComplete)
 }

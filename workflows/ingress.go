@@ -22,8 +22,7 @@ func (m *migration) openIngress(ctx workflow.Context) error {
 	return nil
 }
 
-// closeIngress revokes what openIngress made, and exactly that. A migration that cannot revoke it still ends, and says what
-// is left to do.
+// closeIngress revokes what openIngress made, and exactly that. Where it cannot, it says what is left to do.
 func (m *migration) closeIngress(ctx workflow.Context) {
 	if !m.ingressAsked || m.ingress.ID != "" && !m.ingress.Ours {
 		return // nothing was asked for, or the rule was there before
@@ -31,9 +30,11 @@ func (m *migration) closeIngress(ctx workflow.Context) {
 	group := m.spec.Prepare.SecurityGroup
 	input := contract.IngressInput{Spec: m.spec, RuleID: m.ingress.ID}
 	m.say(ctx, "closing security group %s", group)
+	m.removeProblem(m.ingressProblem)
 	if err := workflow.ExecuteActivity(on(ctx, quick, group), acts.CloseIngress, input).Get(ctx, nil); err != nil {
 		p := problemOf(err)
 		p.Severity = contract.Warning
+		m.ingressProblem = p
 		m.addProblem(p)
 		m.report.Left = append(m.report.Left, fmt.Sprintf("the rule of security group %s that is described as \"Timeferry migration %s\" (%s): revoke it by hand", group, m.spec.Name, p.Message))
 		return

@@ -41,13 +41,13 @@ func LiveMigration(ctx workflow.Context, input json.RawMessage) (contract.Report
 // run is the whole story. Everything between checking and completing runs in the context `work`, which abort cancels.
 func (m *migration) run(ctx workflow.Context) (contract.Report, error) {
 	work, cancel := workflow.WithCancel(ctx)
-	m.cancelWork = cancel
+	m.work, m.cancelWork = work, cancel
 
 	if err := m.check(work, true); err != nil {
 		return m.endUnchanged(ctx, err)
 	}
 	err := m.forward(work)
-	if m.status.Phase != contract.PhaseCutOver && (m.aborting || workflowCancelled(ctx)) {
+	if !m.switched() && (m.aborting || workflowCancelled(ctx)) {
 		return m.abort(ctx)
 	}
 	if workflowCancelled(ctx) {
@@ -60,11 +60,25 @@ func (m *migration) run(ctx workflow.Context) (contract.Report, error) {
 	return m.complete(ctx)
 }
 
+// switched is true once the application may write to the target: nothing can be undone any more.
+func (m *migration) switched() bool {
+	switch m.status.Phase {
+	case contract.PhaseCutOver, contract.PhaseRollingBack, contract.PhaseRolledBack:
+		return true
+	}
+	return false
+}
+
 // forward goes from a checked pair of databases to one that the application has been switched to.
 func (m *migration) forward(ctx workflow.Context) error {
-	steps := []func(workflow.Context) error{
+	if err := m.through(ctx, []func(workflow.Context) error{
 		m.prepareSource,
+		m.followSteering,
 		m.approveAndReboot,
+	}); err != nil {
+		return err
+	}
+	if err := m.legs(ctx, []func(workflow.Context) error{
 		m.createSlot,
 		m.migrateSchema,
 		m.makeHypertables,
@@ -72,14 +86,10 @@ func (m *migration) forward(ctx workflow.Context) error {
 		m.buildIndexes,
 		m.catchUp,
 		m.cutOver,
-		m.awaitComplete,
+	}); err != nil {
+		return err
 	}
-	for _, step := range steps {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return m.through(ctx, []func(workflow.Context) error{m.awaitComplete})
 }
 
 func workflowCancelled(ctx workflow.Context) bool {

@@ -1,8 +1,10 @@
 package workflows
 
 import (
+	"errors"
 	"fmt"
 
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"timeferry/internal/contract"
@@ -42,47 +44,13 @@ func (m *migration) createSlot(ctx workflow.Context) error {
 	m.status.Source.Slot = contract.SlotName(m.spec.Name)
 	m.listenForSnapshots(ctx)
 	m.say(ctx, "creating slot %s; it waits for transactions that are older", m.status.Source.Slot)
-	m.holdSnapshot(ctx)
+	m.holdSnapshot(ctx, 0)
 	if err := workflow.Await(ctx, func() bool { return m.held.Epoch > 0 }); err != nil {
 		return err
 	}
-	m.begin(ctx, "receive", func(ctx workflow.Context) error {
-		return workflow.ExecuteActivity(onHost(ctx, stream, m.hostID, "slot → spool"), acts.Receive, m.spec).Get(ctx, nil)
-	})
+	m.receive(ctx)
+	m.watchSlot(ctx, m.spec)
 	return nil
-}
-
-func (m *migration) holdSnapshot(ctx workflow.Context) {
-	m.holder = m.begin(ctx, "hold-snapshot", func(ctx workflow.Context) error {
-		return workflow.ExecuteActivity(on(ctx, stream, "slot and snapshot"), acts.HoldSnapshot, m.spec).Get(ctx, nil)
-	})
-}
-
-// renewSnapshot gives up the present snapshot and waits for the next epoch.
-func (m *migration) renewSnapshot(ctx workflow.Context) error {
-	if err := m.holder.stop(ctx); err != nil {
-		return err
-	}
-	seen := m.held.Epoch
-	m.holdSnapshot(ctx)
-	return workflow.Await(ctx, func() bool { return m.held.Epoch > seen })
-}
-
-// listenForSnapshots takes the holder's word for each new epoch; one from an attempt that is over is dropped.
-func (m *migration) listenForSnapshots(ctx workflow.Context) {
-	channel := workflow.GetSignalChannelWithOptions(ctx, contract.SignalSnapshot, workflow.SignalChannelOptions{Description: "internal"})
-	workflow.Go(ctx, func(ctx workflow.Context) {
-		for {
-			var held contract.SnapshotHeld
-			if more := channel.Receive(ctx, &held); !more {
-				return
-			}
-			if held.Epoch > m.held.Epoch {
-				m.held = held
-				m.status.Copy.Epoch = held.Epoch
-			}
-		}
-	})
 }
 
 // migrateSchema brings roles and everything that must stand before the data.
@@ -124,9 +92,15 @@ func (m *migration) makeHypertables(ctx workflow.Context) error {
 }
 
 // copyData copies the existing rows under the snapshot with as many streams as the spec says; each takes part after part.
+// Beside it, indexes are built on the tables that are complete.
 func (m *migration) copyData(ctx workflow.Context) error {
 	m.enter(ctx, contract.PhaseCopying, "copying the existing rows")
 	started := workflow.Now(ctx)
+	if m.since(ctx, indexesBesideCopy) {
+		m.indexes = m.begin(ctx, "indexes", func(ctx workflow.Context) error {
+			return workflow.ExecuteActivity(on(ctx, bulk, "indexes and keys of complete tables"), acts.BuildIndexes, m.spec).Get(ctx, &m.built)
+		})
+	}
 	for {
 		err := m.persist(ctx, m.copyStreams)
 		if err != nil {
@@ -138,43 +112,25 @@ func (m *migration) copyData(ctx workflow.Context) error {
 	}
 	m.report.CopySeconds = workflow.Now(ctx).Sub(started).Seconds()
 	// The snapshot has done its work: holding it longer would keep the source from cleaning up dead rows.
-	return m.holder.stop(ctx)
+	return m.releaseSnapshot(ctx)
 }
 
-// copyStreams runs the streams side by side, and then asks the ledger how far the copy is.
-func (m *migration) copyStreams(ctx workflow.Context) error {
-	var running []workflow.Future
-	for i := range m.spec.Copy.Concurrency {
-		summary := fmt.Sprintf("stream %d of %d", i+1, m.spec.Copy.Concurrency)
-		running = append(running, workflow.ExecuteActivity(on(ctx, bulk, summary), acts.CopyParts, m.spec))
-	}
-	var first error
-	for _, f := range running {
-		if err := f.Get(ctx, nil); err != nil && first == nil {
-			first = err
-		}
-	}
-	if first != nil && problemOf(first).Code == codeTableRewritten {
-		first = m.renewSnapshot(ctx)
-	}
-	if first != nil {
-		return first
-	}
-	epoch := m.status.Copy.Epoch
-	if err := workflow.ExecuteActivity(on(ctx, quick, "how far the copy is"), acts.CopyProgress, m.spec).Get(ctx, &m.status.Copy); err != nil {
-		return err
-	}
-	m.status.Copy.Epoch = epoch
-	workflow.SetCurrentDetails(ctx, m.details())
-	return nil
-}
-
-// buildIndexes makes indexes, keys and whatever else must stand before changes are applied.
+// buildIndexes makes indexes, keys and whatever else must stand before changes are applied: what has been begun beside the
+// copy is waited for, and the rest comes after it.
 func (m *migration) buildIndexes(ctx workflow.Context) error {
 	m.enter(ctx, contract.PhaseIndexing, "building indexes and constraints")
-	return m.persist(ctx, func(ctx workflow.Context) error {
+	if m.indexes != nil {
+		if err := workflow.Await(ctx, func() bool { return m.indexes.done }); err != nil {
+			return err
+		}
+	}
+	err := m.persist(ctx, func(ctx workflow.Context) error {
 		return workflow.ExecuteActivity(on(ctx, bulk, "indexes, keys, triggers"), acts.RestorePostData, m.spec).Get(ctx, nil)
 	})
+	if err == nil {
+		m.status.Copy.Indexes, m.status.Copy.IndexesDone = m.built.Indexes, m.built.Indexes
+	}
+	return err
 }
 
 // catchUp applies the changes until the target is in sync, and then finishes the schema: foreign keys can be validated
@@ -182,7 +138,9 @@ func (m *migration) buildIndexes(ctx workflow.Context) error {
 func (m *migration) catchUp(ctx workflow.Context) error {
 	m.enter(ctx, contract.PhaseCatchingUp, "applying the changes that came in meanwhile")
 	m.begin(ctx, "apply", func(ctx workflow.Context) error {
-		return workflow.ExecuteActivity(onHost(ctx, stream, m.hostID, "spool → target"), acts.Apply, m.spec).Get(ctx, nil)
+		return m.whileNotPaused(ctx, func(ctx workflow.Context) workflow.Future {
+			return m.apply(ctx)
+		})
 	})
 	if err := m.awaitSync(ctx); err != nil {
 		return err
@@ -219,21 +177,41 @@ func (m *migration) awaitSync(ctx workflow.Context) error {
 		if err != nil || lag.InSync {
 			return err
 		}
+		if m.since(ctx, schemaWatched) {
+			m.watchSchema(ctx)
+		}
 	}
 }
 
 // watchLag follows the stream for a while; what it saw last goes into the status.
 func (m *migration) watchLag(ctx workflow.Context, input contract.LagInput) (contract.ReplicationStatus, error) {
 	err := m.persist(ctx, func(ctx workflow.Context) error {
-		return workflow.ExecuteActivity(on(ctx, poll, "lag"), acts.WatchLag, input).Get(ctx, &m.status.Replication)
+		var seen contract.LagWatch // a new one: what is zero is not in its JSON
+		err := workflow.ExecuteActivity(on(ctx, poll, "lag"), acts.WatchLag, input).Get(ctx, &seen)
+		if err == nil {
+			m.status.Replication = seen.ReplicationStatus
+		} else {
+			seen = handedBack(err)
+		}
+		m.report.Lag = contract.AddLag(m.report.Lag, seen.Samples, contract.MaxLagSamples)
+		return err
 	})
-	workflow.SetCurrentDetails(ctx, m.details())
+	m.refresh(ctx)
 	return m.status.Replication, err
+}
+
+// handedBack is what a look at the stream had seen when it was cancelled.
+func handedBack(err error) (seen contract.LagWatch) {
+	var cancelled *temporal.CanceledError
+	if errors.As(err, &cancelled) && cancelled.HasDetails() {
+		_ = cancelled.Details(&seen) // an earlier version hands nothing back
+	}
+	return seen
 }
 
 // measureLag looks at the stream once, for an order.
 func (m *migration) measureLag(ctx workflow.Context) (contract.ReplicationStatus, error) {
-	var lag contract.ReplicationStatus
-	err := workflow.ExecuteActivity(on(ctx, asked, "lag"), acts.WatchLag, contract.LagInput{Spec: m.spec}).Get(ctx, &lag)
-	return lag, err
+	var seen contract.LagWatch
+	err := workflow.ExecuteActivity(on(ctx, asked, "lag"), acts.WatchLag, contract.LagInput{Spec: m.spec}).Get(ctx, &seen)
+	return seen.ReplicationStatus, err
 }

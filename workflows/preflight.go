@@ -3,6 +3,7 @@ package workflows
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -19,12 +20,20 @@ func Preflight(ctx workflow.Context, input json.RawMessage) ([]contract.Problem,
 	}
 	m := newMigration(ctx, spec)
 	err = m.check(ctx, false)
-	var app *temporal.ApplicationError
-	if err != nil && len(m.status.Problems) == 0 && errors.As(err, &app) {
-		return []contract.Problem{problemOf(err)}, nil
+	if err == nil {
+		return m.status.Problems, nil
 	}
-	if err != nil && len(m.status.Problems) == 0 {
+	var app *temporal.ApplicationError
+	if !errors.As(err, &app) && len(m.status.Problems) == 0 {
 		return nil, err
+	}
+	// An error is one of the findings already, or what kept the rest from being looked at: then nothing was found out.
+	problem := problemOf(err)
+	told := slices.ContainsFunc(m.status.Problems, func(p contract.Problem) bool {
+		return p.Severity == problem.Severity && p.Code == problem.Code && p.Object == problem.Object
+	})
+	if !told {
+		m.status.Problems = append(m.status.Problems, problem)
 	}
 	return m.status.Problems, nil
 }

@@ -26,10 +26,10 @@ func (m *migration) check(ctx workflow.Context, mayOpen bool) error {
 	if err := workflow.ExecuteActivity(on(ctx, probe, "preflight"), acts.Preflight, input).Get(ctx, &found); err != nil {
 		return m.explainNoWay(err, mayOpen)
 	}
-	m.status.Source.Version = found.SourceVersion
+	m.status.Source.Version, m.report.Target.Version = found.SourceVersion, found.TargetVersion
 	m.status.Copy.Tables, m.status.Copy.Bytes = found.Tables, found.Bytes
 	m.status.Problems = append(m.status.Problems, found.Problems...)
-	m.activity = found.Activity
+	m.activity, m.mostStreams = found.Activity, found.MostStreams
 	return preflightError(found.Problems)
 }
 

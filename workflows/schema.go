@@ -58,6 +58,10 @@ func (m *migration) compareSchema(ctx workflow.Context) error {
 // lookForNewTables warns of tables that came into being on the source after the migration was planned. They are looked for
 // while the stream is followed, and once more before a switch.
 func (m *migration) lookForNewTables(ctx workflow.Context) {
+	if m.since(ctx, schemaWatched) {
+		m.watchSchema(ctx)
+		return
+	}
 	if !m.since(ctx, newTablesSought) {
 		return
 	}
@@ -65,16 +69,13 @@ func (m *migration) lookForNewTables(ctx workflow.Context) {
 	if err := workflow.ExecuteActivity(on(ctx, asked, "new tables"), acts.FindNewTables, m.spec).Get(ctx, &names); err != nil {
 		return // the source or the target does not answer for the moment: the next look tells
 	}
-	const code = "new-table"
-	kept := []contract.Problem{}
-	for _, p := range m.status.Problems {
-		if p.Code != code {
-			kept = append(kept, p)
-		}
-	}
-	m.status.Problems = kept
+	m.forgetProblems([]string{contract.CodeNewTable})
+	m.nameNewTables(names)
+}
+
+func (m *migration) nameNewTables(names []string) {
 	for _, name := range names {
-		m.addProblem(contract.Problem{Severity: contract.Warning, Code: code, Object: name,
+		m.addProblem(contract.Problem{Severity: contract.Warning, Code: contract.CodeNewTable, Object: name,
 			Message: "it was created on the source during the migration: neither it nor its rows are on the target",
 			Remedy:  "create and fill it on the target by hand after the cutover, or abort and start again"})
 	}

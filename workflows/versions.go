@@ -17,6 +17,24 @@ const (
 	schemaCompared = "schema-compared"
 	// newTablesSought: tables that come into being on the source meanwhile are looked for.
 	newTablesSought = "new-tables-sought"
+	// schemaWatched: the source's schema is compared with what was carried over, in place of looking for new tables only.
+	schemaWatched = "schema-watched"
+	// steered: the signals pause and set-concurrency are obeyed.
+	steered = "steered"
+	// indexesBesideCopy: each table's indexes are built as soon as it is complete, while others are still copied.
+	indexesBesideCopy = "indexes-beside-copy"
+	// slotWatched: an activity looks after the slot and raises alarms before it is lost.
+	slotWatched = "slot-watched"
+	// resyncable: the signal resync is obeyed.
+	resyncable = "resyncable"
+	// barrierVerified: both sides are compared at barriers in the stream, when it is ordered and before the fence.
+	barrierVerified = "barrier-verified"
+	// tablesJoin: with replication.ddl: follow, new tables are carried over.
+	tablesJoin = "tables-join"
+	// guardedFence: the switch is few activities, its fence has a time limit and is sealed before the application is led away.
+	guardedFence = "guarded-fence"
+	// leftoversSought: after everything was undone it is looked for, and the migration does not end while something is there.
+	leftoversSought = "leftovers-sought"
 )
 
 // since says whether this migration runs with the change.

@@ -18,11 +18,12 @@ var files embed.FS
 
 // ByProxy are the actions that another service, or a larger call, asks for in our name: no call of Timeferry has their name.
 var ByProxy = map[string]string{
-	"ssm:GetParameters": "ec2:RunInstances",
-	"ec2:CreateTags":    "ec2:RunInstances",
-	"iam:PassRole":      "ec2:RunInstances",
-	"kms:Decrypt":       "secretsmanager:GetSecretValue",
-	"rds-db:connect":    "",
+	"ssm:GetParameters":   "ec2:RunInstances",
+	"ec2:CreateTags":      "ec2:RunInstances",
+	"iam:PassRole":        "ec2:RunInstances",
+	"kms:Decrypt":         "secretsmanager:GetSecretValue",
+	"kms:GenerateDataKey": "secretsmanager:PutSecretValue",
+	"rds-db:connect":      "",
 }
 
 // Files lists the policies: "database.json" and so on.

@@ -18,7 +18,7 @@ func mustFiles(t *testing.T) []string {
 	t.Helper()
 	files, err := iam.Files()
 	require.NoError(t, err)
-	require.Equal(t, []string{"database.json", "ingress.json", "machine.json", "secrets.json"}, files)
+	require.Equal(t, []string{"credits.json", "database.json", "ingress.json", "machine.json", "secrets.json"}, files)
 	return files
 }
 
@@ -69,7 +69,7 @@ func TestPoliciesAreNarrow(t *testing.T) {
 			require.Equal(t, "Allow", s.Effect)
 			for _, action := range s.Action {
 				require.Regexp(t, `^[a-z0-9-]+:[A-Za-z]+$`, action, "no wildcards")
-				reads := regexp.MustCompile(`:(Describe|List)`).MatchString(action)
+				reads := regexp.MustCompile(`:(Describe|List|GetMetric)`).MatchString(action)
 				require.Equal(t, reads, slices.Contains(s.Resource, "*"), "%s %s", s.Sid, action)
 				if slices.Contains([]string{"ec2:TerminateInstances", "ec2:DeleteSecurityGroup"}, action) {
 					require.EqualValues(t, []string{"yes"}, s.Condition["StringEquals"]["aws:ResourceTag/timeferry:machine"])
@@ -81,7 +81,7 @@ func TestPoliciesAreNarrow(t *testing.T) {
 
 // TestPoliciesFollowTheCode reads which calls the code can make: each is in a policy, and the policies allow no other.
 func TestPoliciesFollowTheCode(t *testing.T) {
-	services := map[string]string{"rds": "rds", "ec2": "ec2", "secrets": "secretsmanager", "store": "ssm"}
+	services := map[string]string{"rds": "rds", "ec2": "ec2", "secrets": "secretsmanager", "store": "ssm", "metrics": "cloudwatch"}
 	called := map[string]bool{}
 	for _, pattern := range []string{"../../internal/source/rdsctl/*.go", "../../internal/launch/*.go"} {
 		files, err := filepath.Glob(pattern)
@@ -93,7 +93,7 @@ func TestPoliciesFollowTheCode(t *testing.T) {
 			}
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
-			for _, m := range regexp.MustCompile(`\.(rds|ec2|secrets|store)\.([A-Z]\w+)`).FindAllStringSubmatch(string(text), -1) {
+			for _, m := range regexp.MustCompile(`\.(rds|ec2|secrets|store|metrics)\.([A-Z]\w+)`).FindAllStringSubmatch(string(text), -1) {
 				called[services[m[1]]+":"+m[2]] = true
 			}
 			for _, m := range regexp.MustCompile(`\b(rds|ec2)\.New(\w+)Paginator`).FindAllStringSubmatch(string(text), -1) {

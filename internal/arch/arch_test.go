@@ -13,15 +13,25 @@ import (
 )
 
 // words may be imported by everything; they import each other only.
-var words = []string{"internal/change", "internal/shape", "internal/ident", "internal/fault", "internal/contract"}
+var words = []string{"internal/change", "internal/shape", "internal/ident", "internal/fault", "internal/contract", "internal/failpoint"}
 
 // allowed lists, per package, which packages of this module it may import beside the words. A package that is not listed
 // fails the test: give it its place first.
 var allowed = map[string][]string{
-	"internal/change": {}, "internal/shape": {}, "internal/ident": {}, "internal/fault": {}, "internal/contract": {},
-
-	"internal/pgoutput": {}, "internal/segment": {}, "internal/plan": {}, "internal/machine": {},
-
+	"internal/change":           {},
+	"internal/shape":            {},
+	"internal/ident":            {},
+	"internal/fault":            {},
+	"internal/contract":         {},
+	"internal/failpoint":        {},
+	"internal/pgoutput":         {},
+	"internal/wal2json":         {},
+	"internal/segment":          {},
+	"internal/plan":             {},
+	"internal/machine":          {},
+	"internal/evolve":           {},
+	"internal/compare":          {},
+	"internal/sealed":           {},
 	"internal/config":           {"internal/pgkit"},
 	"internal/pgkit":            {},
 	"internal/temporalclient":   {},
@@ -31,34 +41,47 @@ var allowed = map[string][]string{
 	"internal/source/prepare":   {"internal/pgkit", "internal/plan"},
 	"internal/source/slot":      {"internal/pgkit"},
 	"internal/source/extract":   {"internal/pgkit", "internal/plan", "internal/target/ledger"}, // the entries it makes are the ledger's
-	"internal/source/capture":   {"internal/pgkit", "internal/pgoutput", "internal/spool"},
+	"internal/source/capture":   {"internal/pgkit", "internal/pgoutput", "internal/wal2json", "internal/spool"},
 	"internal/spool":            {"internal/segment", "internal/pgoutput"},
-	"internal/target/ledger":    {"internal/pgkit"},
-	"internal/target/survey":    {"internal/pgkit", "internal/plan", "internal/target/ledger"},
+	"internal/relay":            {"internal/spool"},
+	"internal/target/ledger":    {"internal/pgkit", "internal/compare"},
+	"internal/target/survey":    {"internal/pgkit", "internal/plan", "internal/target/ledger", "internal/wal2json"},
 	"internal/target/provision": {"internal/pgkit", "internal/plan", "internal/target/ledger"},
-	"internal/target/apply":     {"internal/pgkit", "internal/pgoutput", "internal/spool", "internal/target/ledger"},
+	"internal/target/apply":     {"internal/evolve", "internal/pgkit", "internal/pgoutput", "internal/spool", "internal/target/ledger", "internal/compare"},
 	"internal/bulk":             {"internal/pgkit", "internal/target/ledger"},
-	"internal/verify":           {"internal/pgkit"},
+	"internal/verify":           {"internal/pgkit", "internal/compare", "internal/source/slot", "internal/target/ledger"},
 	"internal/schemadiff":       {"internal/pgkit"},
 	"internal/cutover":          {"internal/pgkit"},
-
-	"activities": {"internal/config", "internal/machine", "internal/obs", "internal/pgkit", "internal/plan", "internal/spool", "internal/bulk", "internal/verify", "internal/cutover", "internal/schemadiff",
-		"internal/source/rdsctl", "internal/source/prepare", "internal/source/slot", "internal/source/extract", "internal/source/capture",
-		"internal/target/ledger", "internal/target/survey", "internal/target/provision", "internal/target/apply"},
-	"workflows": {"activities"},
-	"worker":    {"activities", "workflows", "internal/obs", "internal/spool", "internal/temporalclient", "internal/launch", "internal/machine"},
-	"starter":   {"internal/temporalclient", "internal/launch", "internal/machine", "internal/source/rdsctl"},
-
+	"activities": {"internal/config", "internal/evolve", "internal/machine", "internal/obs", "internal/pgkit", "internal/plan", "internal/spool", "internal/bulk",
+		"internal/verify", "internal/cutover", "internal/schemadiff", "internal/source/rdsctl", "internal/source/prepare", "internal/source/slot", "internal/source/extract",
+		"internal/source/capture", "internal/relay", "internal/target/ledger", "internal/target/survey", "internal/target/provision", "internal/target/apply",
+		"internal/sealed", "internal/redirect", "internal/leftovers"},
+	"workflows":                  {"activities"},
+	"worker":                     {"activities", "workflows", "internal/obs", "internal/spool", "internal/segment", "internal/temporalclient", "internal/launch", "internal/machine"},
+	"starter":                    {"internal/page", "internal/temporalclient", "internal/launch", "internal/machine", "internal/source/rdsctl", "internal/sealed"},
+	"internal/redirect":          {"internal/pgkit"},
 	"internal/awssim":            {},
 	"internal/awssim/awssimtest": {"internal/awssim"},
+	"internal/testkit/netproxy":  {"internal/pgkit"},
 	"internal/testkit/pgserver":  {"internal/pgkit"},
 	"internal/testkit/pgtest":    {"internal/pgkit", "internal/testkit/pgserver"},
+	"internal/testkit/pgbouncer": {"internal/pgkit"},
+	"internal/testkit/browser":   {"internal/testkit/pgtest"},
+	"internal/page":              {},
+	"internal/leftovers":         {"internal/pgkit", "internal/plan"},
 	"internal/testkit/fixture":   {"internal/pgkit", "internal/testkit/pgserver", "internal/testkit/pgtest"},
 	"internal/arch":              {},
 	"deploy/iam":                 {},
 	"sandbox":                    {"sandbox/"},
 	"test/controlplane":          {},
 	"test/e2e":                   {},
+	"test/bench/report":          {},
+	"test/bench/rig":             {"internal/pgkit", "internal/testkit/pgserver", "test/bench/report"},
+	"test/bench/stream": {"internal/pgkit", "internal/source/capture", "internal/spool", "internal/target/apply", "internal/target/ledger", "internal/testkit/pgserver",
+		"test/bench/report", "test/bench/rig"},
+	"test/bench/copy":    {"internal/testkit/pgserver", "sandbox/proc", "test/bench/report", "test/bench/rig", "internal/pgkit"},
+	"test/stream":        {},
+	"test/bench/cutover": {"internal/pgkit", "internal/redirect", "internal/testkit/pgbouncer", "internal/testkit/pgserver", "sandbox/proc", "test/bench/rig"},
 }
 
 // outside lists, per module from elsewhere, who may import it.
@@ -68,6 +91,8 @@ var outside = map[string][]string{
 	"github.com/jackc/pglogrepl":  {"internal/source/"},
 	"github.com/spf13/cobra":      {"starter"},
 	"github.com/stretchr/testify": {"internal/awssim/awssimtest", "internal/testkit/"},
+	"github.com/Shopify/":         {"internal/testkit/netproxy"},
+	"pgregory.net/rapid":          {},
 }
 
 type goPackage struct {

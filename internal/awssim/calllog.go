@@ -86,7 +86,7 @@ func (s *Simulator) perform(ctx context.Context, service, action string, paramet
 }
 
 // unlogged are parameters that say nothing or too much.
-var unlogged = map[string]bool{"Action": true, "Version": true, "ClientToken": true, "ClientRequestToken": true,
+var unlogged = map[string]bool{"Action": true, "Version": true, "ClientToken": true, "ClientRequestToken": true, "StartTime": true, "EndTime": true,
 	"MasterUserPassword": true, "SecretString": true, "SecretBinary": true, "UserData": true}
 
 func formParameters(form url.Values) map[string]string {

@@ -206,3 +206,14 @@ func TestCLISecretsAndParameters(t *testing.T) {
 	requireAt(t, c.json(t, "ssm get-parameters --names "+strings.TrimPrefix(ubuntu, "resolve:ssm:")+" /none"), map[string]any{"Parameters.0.Value": "ami-0a240400000000001", "InvalidParameters.0": "/none"})
 	c.refused(t, "ssm get-parameter --name /none", "ParameterNotFound")
 }
+
+func TestCLIMetrics(t *testing.T) {
+	c := newCLI(t)
+	c.simulator.AddInstance(awssim.InstanceConfig{ID: "burst", EngineVersion: "15.12", MasterUser: "postgres"})
+	const ask = "cloudwatch get-metric-statistics --namespace AWS/RDS --metric-name CPUCreditBalance --statistics Average --period 300 " +
+		"--start-time 2026-01-01T00:00:00Z --end-time 2026-01-01T00:10:00Z --dimensions Name=DBInstanceIdentifier,Value="
+	requireAt(t, c.json(t, ask+"burst"), map[string]any{"Label": "CPUCreditBalance", "Datapoints": []any{}})
+	c.simulator.SetCPUCredits("burst", 288.5)
+	requireAt(t, c.json(t, ask+"burst"), map[string]any{"Datapoints.0.Average": 288.5, "Datapoints.0.Unit": "Count"})
+	c.refused(t, strings.Replace(ask, "--period 300", "--period 30", 1)+"burst", "InvalidParameterValue")
+}

@@ -56,6 +56,7 @@ type InstanceConfig struct {
 	IAMAuthentication   bool
 	DeletionProtection  bool
 	Unencrypted         bool
+	CPUCredits          *float64 // balance at CloudWatch; nil: none, as for classes that are not burstable. See SetCPUCredits
 	Tags                map[string]string
 }
 

@@ -16,6 +16,7 @@ type secret struct {
 	text    string
 	before  string // the version before, AWSPREVIOUS; only if version > 1
 	version int
+	tokens  map[string]putByAPI // by ClientRequestToken
 	created time.Time
 	changed time.Time
 }
@@ -39,6 +40,31 @@ func (x *secret) put(text string) {
 	x.version++
 }
 
+// putByAPI is a version that PutSecretValue made.
+type putByAPI struct {
+	text    string
+	version int
+}
+
+// putByAPI makes a new version. Asked again with the same token it does nothing, and refuses another text.
+func (x *secret) putByAPI(text, token string) (any, error) {
+	switch made, again := x.tokens[token]; {
+	case len(token) < 32 || len(token) > 64:
+		return nil, refuse("InvalidParameterException", "ClientRequestToken must have 32 to 64 characters")
+	case text == "":
+		return nil, refuse("InvalidParameterException", "You must provide either SecretString or SecretBinary.")
+	case again && made.text != text:
+		return nil, refuse("ResourceExistsException", "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token, x.arn)
+	case !again:
+		if x.tokens == nil {
+			x.tokens = map[string]putByAPI{}
+		}
+		x.put(text)
+		x.tokens[token] = putByAPI{text, x.version}
+	}
+	return map[string]any{"ARN": x.arn, "Name": x.name, "VersionId": versionID(x.tokens[token].version), "VersionStages": []string{stageCurrent}}, nil
+}
+
 // arnSuffix stands for the six random characters that AWS appends; derived from the name, so that ARNs can be written down.
 func arnSuffix(name string) string {
 	sum := sha256.Sum256([]byte(name))
@@ -51,7 +77,7 @@ func versionID(version int) string { return fmt.Sprintf("00000000-0000-4000-9000
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 func (s *Simulator) trySecrets(operation string, body []byte) (any, error) {
-	var input struct{ SecretId, VersionStage string }
+	var input struct{ SecretId, VersionStage, SecretString, ClientRequestToken string }
 	if err := json.Unmarshal(body, &input); err != nil || input.SecretId == "" {
 		return nil, refuse("InvalidParameterException", "SecretId is missing")
 	}
@@ -62,6 +88,8 @@ func (s *Simulator) trySecrets(operation string, body []byte) (any, error) {
 	switch operation {
 	case "GetSecretValue":
 		return x.value(input.VersionStage)
+	case "PutSecretValue":
+		return x.putByAPI(input.SecretString, input.ClientRequestToken)
 	case "DescribeSecret":
 		return s.describeSecret(x), nil
 	case "RotateSecret":

@@ -56,8 +56,9 @@ type request struct {
 func (s *Simulator) newRoutes() routes {
 	return routes{
 		targets: map[string]jsonService{
-			"secretsmanager": {"secretsmanager", s.trySecrets},
-			"AmazonSSM":      {"ssm", s.trySSM},
+			"secretsmanager":                {"secretsmanager", s.trySecrets},
+			"GraniteServiceVersion20100801": {"cloudwatch", s.tryCloudWatch},
+			"AmazonSSM":                     {"ssm", s.trySSM},
 		},
 		versions: map[string]func(request, url.Values){
 			rdsVersion: s.serveRDS,

@@ -2,7 +2,9 @@ package bulk
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -17,16 +19,32 @@ type Options struct {
 	Source, Target pgkit.Endpoint
 	// ReplicaRole says that the target's user may set session_replication_role: no trigger fires, no foreign key is checked.
 	ReplicaRole bool
-	Log         *slog.Logger
+	// MaxBytesPerSecond holds this stream back, by bytes on the wire; zero or less does not. For a limit on all streams
+	// together give each its share.
+	MaxBytesPerSecond int64
+	// Between, if not nil, is called before each claim, the first one too, with nothing claimed and no transaction open; it
+	// may take its time. ErrStop ends CopyParts without an error, any other error ends it with that one.
+	Between func(context.Context) error
+	// Worker is the name that the ledger notes beside the parts, for people.
+	Worker string
+	Log    *slog.Logger
 }
 
-// Progress of one stream. Inside a part, Rows is what has left the source.
+// ErrStop is what Options.Between returns to end the stream: what it copied stays, the rest is left to other streams.
+var ErrStop = errors.New("stop copying")
+
+// Progress of one stream. Bytes are those on the wire, except where they are said to be of the plan. Inside a part, Rows is
+// what has left the source.
 type Progress struct {
-	Part        ledger.Part // being copied, or just done
+	Part        ledger.Part // being copied, or the last that is done
 	Rows, Bytes int64       // of this part
-	PartsDone   int64       // by this call of CopyParts, likewise the totals
-	TotalRows   int64
-	TotalBytes  int64
+	DoneBytes   int64       // of the plan's Part.Bytes: a guess inside the part, never above it, and equal at its end
+	// Open is what is copied but not committed, and so not in the ledger yet: of this part and of others in the same
+	// transaction. OpenBytes are the plan's. Both are zero in the report that follows each commit.
+	OpenRows, OpenBytes int64
+	PartsDone           int64 // committed by this call of CopyParts; likewise the totals, what is open included
+	TotalRows           int64
+	TotalBytes          int64
 }
 
 // progressEvery is how often a part in work is reported.
@@ -48,11 +66,17 @@ func CopyParts(ctx context.Context, o Options, onProgress func(Progress)) (done 
 		return 0, err
 	}
 	defer func() { s.close(ctx) }()
+	if err := ledger.Upgrade(ctx, s.target); err != nil {
+		return 0, fmt.Errorf("bring ledger up to date: %w", err)
+	}
 	if _, err := ledger.MarkHypertables(ctx, s.target); err != nil {
 		return 0, fmt.Errorf("look for hypertables: %w", err)
 	}
 	for {
-		copied, err := s.copyNext(ctx)
+		copied, err := s.step(ctx)
+		if errors.Is(err, ErrStop) {
+			return int(s.progress.PartsDone), nil
+		}
 		if err != nil {
 			if ctx.Err() != nil { // whatever else was said about it, this is why
 				err = fmt.Errorf("copy parts: %w", ctx.Err())
@@ -69,6 +93,15 @@ func CopyParts(ctx context.Context, o Options, onProgress func(Progress)) (done 
 	return int(s.progress.PartsDone), nil
 }
 
+func (s *stream) step(ctx context.Context) (copied bool, err error) {
+	if s.o.Between != nil {
+		if err := s.o.Between(ctx); err != nil {
+			return false, err
+		}
+	}
+	return s.copyNext(ctx)
+}
+
 // Remaining counts what is left to copy, parts that some stream is copying now included. CopyParts must be called again
 // while it is not zero: a stream may have died with a part, or between a part and its table's mark.
 func Remaining(ctx context.Context, q pgkit.Querier) (open int, err error) {
@@ -79,16 +112,20 @@ func Remaining(ctx context.Context, q pgkit.Querier) (open int, err error) {
 type stream struct {
 	o              Options
 	source, target *pgx.Conn
-	scout          *pgx.Conn // second session on the target, for makeChunks; nil until needed
+	feed           *feed         // of source
+	limit          *throttle     // nil: none
+	scout          *pgx.Conn     // second session on the target, for makeChunks; nil until needed
+	shared         ledger.Shared // the epoch's snapshot, as last read
 	buffers        chan []byte
 	onProgress     func(Progress)
 	progress       Progress
 }
 
 func openStream(ctx context.Context, o Options, onProgress func(Progress)) (*stream, error) {
-	s := &stream{o: o, onProgress: onProgress, buffers: newBuffers()}
+	s := &stream{o: o, onProgress: onProgress, buffers: newBuffers(), limit: newThrottle(o.MaxBytesPerSecond)}
 	var err error
-	if s.source, err = dialWith(ctx, o.Source, sourceSettings); err != nil {
+	wrap := func(r io.Reader) io.Reader { s.feed = newFeed(r); return s.feed }
+	if s.source, err = dialWith(ctx, o.Source, sourceSettings, wrap); err != nil {
 		return nil, err
 	}
 	if s.target, err = s.dialTarget(ctx); err != nil {
@@ -112,11 +149,11 @@ func (s *stream) dialTarget(ctx context.Context) (*pgx.Conn, error) {
 	if s.o.ReplicaRole {
 		settings = replicaRoleSettings
 	}
-	return dialWith(ctx, s.o.Target, settings)
+	return dialWith(ctx, s.o.Target, settings, nil)
 }
 
-func dialWith(ctx context.Context, e pgkit.Endpoint, settings string) (*pgx.Conn, error) {
-	conn, err := pgkit.Dial(ctx, e, "copy")
+func dialWith(ctx context.Context, e pgkit.Endpoint, settings string, wrap func(io.Reader) io.Reader) (*pgx.Conn, error) {
+	conn, err := pgkit.DialThrough(ctx, e, "copy", wrap)
 	if err != nil {
 		return nil, err
 	}

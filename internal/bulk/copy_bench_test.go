@@ -53,6 +53,36 @@ func benchmarkCopy(b *testing.B, f *fixture, ddl string, streams int) {
 	b.ReportMetric(float64(benchRows*b.N)/took.Seconds(), "rows/s")
 }
 
+// BenchmarkSmallTables copies many tables of 500 rows each, where the cost of a part is what counts.
+func BenchmarkSmallTables(b *testing.B) {
+	const tables = 1000
+	f := newFixture(b, "copy_small_bench")
+	f.execBoth(b, fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP EXECUTE format('CREATE TABLE small_%%s (id int, v text)', i); END LOOP; END $$`, tables))
+	f.execSource(b, fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP EXECUTE format('INSERT INTO small_%%s SELECT g, ''row '' || g FROM generate_series(1, 500) g', i); END LOOP; END $$`, tables))
+	for _, streams := range []int{1, 2} {
+		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) {
+			var took time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				f.execTarget(b, "DELETE FROM timeferry.tables")
+				f.planTables(b, 1<<30)
+				f.beginEpoch(b)
+				b.StartTimer()
+				begun := time.Now()
+				runStreams(b, f, streams)
+				took += time.Since(begun)
+				b.StopTimer()
+				f.requireNothingLeft(b)
+				// Rows pile up on the target from round to round; nothing here looks at them.
+				f.hold.end()
+				require.NoError(b, <-f.hold.done)
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(tables*b.N)/took.Seconds(), "parts/s")
+		})
+	}
+}
+
 func runStreams(b *testing.B, f *fixture, count int) (bytes int64) {
 	var streams sync.WaitGroup
 	totals := make([]int64, count)

@@ -16,7 +16,12 @@ import (
 // waits for parts that are being copied, under whatever snapshot. Called again with the same values it changes nothing.
 // Only tables that the ledger knows are touched.
 func BeginEpoch(ctx context.Context, target *pgx.Conn, consistentPoint change.LSN, snapshot string) (epoch int, err error) {
-	epoch, err = ledger.BeginEpoch(ctx, target, consistentPoint, snapshot, func(tx pgx.Tx, tables []ident.Table) error {
+	return BeginHeldEpoch(ctx, target, consistentPoint, ledger.Held{Snapshot: snapshot})
+}
+
+// BeginHeldEpoch is BeginEpoch that also keeps who holds the snapshot, and what it shows.
+func BeginHeldEpoch(ctx context.Context, target *pgx.Conn, consistentPoint change.LSN, held ledger.Held) (epoch int, err error) {
+	epoch, err = ledger.BeginHeldEpoch(ctx, target, consistentPoint, held, func(tx pgx.Tx, tables []ident.Table) error {
 		return emptyTables(ctx, tx, tables)
 	})
 	if err != nil {
@@ -79,4 +84,15 @@ func emptyTables(ctx context.Context, tx pgx.Tx, tables []ident.Table) error {
 		return cannotEmpty(tables, err)
 	}
 	return nil
+}
+
+// StartOver empties every table of the plan and makes all that was copied and applied void, see ledger.StartOver.
+func StartOver(ctx context.Context, target *pgx.Conn, after int, planned []ledger.Table) (done bool, err error) {
+	done, err = ledger.StartOver(ctx, target, after, planned, func(tx pgx.Tx, tables []ident.Table) error {
+		return emptyTables(ctx, tx, tables)
+	})
+	if err != nil {
+		return false, fmt.Errorf("start over: %w", err)
+	}
+	return done, nil
 }

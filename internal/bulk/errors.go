@@ -65,6 +65,9 @@ func subject(part ledger.Part) string {
 	if part.End != nil {
 		end = fmt.Sprintf("block %d", *part.End)
 	}
+	if part.KeyColumn != "" { // its bounds are values of rows
+		return fmt.Sprintf("%s part %d (%s, a range of %s)", part.Table, part.Number, part.Source, part.KeyColumn)
+	}
 	return fmt.Sprintf("%s part %d (%s, from %s to %s)", part.Table, part.Number, part.Source, first, end)
 }
 

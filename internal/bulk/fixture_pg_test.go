@@ -39,7 +39,12 @@ type hold struct {
 
 func newFixture(t testing.TB, slotName string) *fixture {
 	t.Helper()
-	f := &fixture{src: pgtest.Source(t), dst: pgtest.Target(t), slot: slotName}
+	return newFixtureFrom(t, pgtest.Source(t), slotName)
+}
+
+func newFixtureFrom(t testing.TB, source *pgtest.Database, slotName string) *fixture {
+	t.Helper()
+	f := &fixture{src: source, dst: pgtest.Target(t), slot: slotName}
 	f.ledger = f.dst.MasterConn(t)
 	require.NoError(t, ledger.Create(context.Background(), f.ledger, slotName))
 	return f
@@ -73,10 +78,15 @@ func mustExec(t testing.TB, conn *pgx.Conn, sql string) {
 // planTables records all tables of the source, cut into parts.
 func (f *fixture) planTables(t testing.TB, partBytes int64) {
 	t.Helper()
+	require.NoError(t, ledger.PlanTables(context.Background(), f.ledger, f.planned(t, partBytes)))
+}
+
+// planned are all tables of the source, cut into parts.
+func (f *fixture) planned(t testing.TB, partBytes int64) (planned []ledger.Table) {
+	t.Helper()
 	ctx := context.Background()
 	tables, err := pgkit.Tables(ctx, f.src.MasterConn(t), func(ident.Table) bool { return true })
 	require.NoError(t, err)
-	var planned []ledger.Table
 	for _, s := range tables {
 		p := ledger.Table{Table: s.Table, Bytes: s.Bytes, EstimatedRows: s.EstimatedRows, TextCopy: s.NeedsTextCopy(), Columns: s.CopyColumns()}
 		err := f.ledger.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM timescaledb_information.hypertables WHERE hypertable_schema = $1 AND hypertable_name = $2)",
@@ -87,7 +97,7 @@ func (f *fixture) planTables(t testing.TB, partBytes int64) {
 		}
 		planned = append(planned, p)
 	}
-	require.NoError(t, ledger.PlanTables(ctx, f.ledger, planned))
+	return planned
 }
 
 // beginEpoch takes a snapshot and makes it the epoch's.

@@ -10,6 +10,7 @@ import (
 // meter counts what passes while one part is copied, and reports it now and then.
 type meter struct {
 	part        ledger.Part
+	before      Progress
 	rows, bytes atomic.Int64
 	end         chan struct{}
 	ended       chan struct{}
@@ -17,8 +18,7 @@ type meter struct {
 
 // startMeter reports until the meter's stop.
 func (s *stream) startMeter(part ledger.Part) *meter {
-	m := &meter{part: part, end: make(chan struct{}), ended: make(chan struct{})}
-	before := s.progress
+	m := &meter{part: part, before: s.progress, end: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(m.ended)
 		tick := time.NewTicker(progressEvery)
@@ -28,7 +28,8 @@ func (s *stream) startMeter(part ledger.Part) *meter {
 			case <-m.end:
 				return
 			case <-tick.C:
-				s.onProgress(before.with(part, m.rows.Load(), m.bytes.Load()))
+				rows, bytes := m.rows.Load(), m.bytes.Load()
+				s.onProgress(m.before.with(part, rows, bytes, doneBytes(part, rows, bytes)))
 			}
 		}
 	}()
@@ -41,17 +42,28 @@ func (m *meter) stop() {
 	<-m.ended
 }
 
-// with adds a part to what was done before it.
-func (p Progress) with(part ledger.Part, rows, bytes int64) Progress {
-	p.Part, p.Rows, p.Bytes = part, rows, bytes
+// doneBytes is how much of the part's planned bytes is done. A row on the wire is smaller or larger than in the heap, so
+// the rows tell, where the catalogue knows how many there are.
+func doneBytes(part ledger.Part, rows, bytes int64) int64 {
+	if part.EstimatedRows > 0 {
+		return min(part.Bytes, int64(float64(part.Bytes)*float64(rows)/float64(part.EstimatedRows)))
+	}
+	return min(part.Bytes, bytes)
+}
+
+// with adds a part, or what is done of it, to what was done before it.
+func (p Progress) with(part ledger.Part, rows, bytes, done int64) Progress {
+	p.Part, p.Rows, p.Bytes, p.DoneBytes = part, rows, bytes, done
+	p.OpenRows += rows
+	p.OpenBytes += done
 	p.TotalRows += rows
 	p.TotalBytes += bytes
 	return p
 }
 
-// finished reports a part that is committed; rows is the target's own count.
-func (s *stream) finished(m *meter, rows int64) {
-	s.progress = s.progress.with(m.part, rows, m.bytes.Load())
-	s.progress.PartsDone++
+// committed reports what the last transaction brought.
+func (s *stream) committed(parts int) {
+	s.progress.PartsDone += int64(parts)
+	s.progress.OpenRows, s.progress.OpenBytes = 0, 0
 	s.onProgress(s.progress)
 }

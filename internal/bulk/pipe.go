@@ -32,7 +32,6 @@ type pipe struct {
 	free chan []byte   // empty buffers
 	full chan []byte   // closed by closeWrite
 	gone chan struct{} // closed by closeRead
-	m    *meter
 
 	writing []byte // the writer's
 
@@ -45,17 +44,16 @@ type pipe struct {
 	readerGone   bool
 }
 
-func newPipe(buffers chan []byte, m *meter) *pipe {
-	return &pipe{free: buffers, full: make(chan []byte, bufferCount), m: m, gone: make(chan struct{})}
+func newPipe(buffers chan []byte) *pipe {
+	return &pipe{free: buffers, full: make(chan []byte, bufferCount), gone: make(chan struct{})}
 }
 
-// Write takes one message: a row, mostly.
-func (p *pipe) Write(b []byte) (int, error) {
-	written := len(b)
+// write takes a piece of the rows, mostly one row.
+func (p *pipe) write(b []byte) error {
 	for len(b) > 0 {
 		if p.writing == nil {
 			if err := p.takeBuffer(); err != nil {
-				return 0, err
+				return err
 			}
 		}
 		n := min(len(b), cap(p.writing)-len(p.writing))
@@ -65,9 +63,7 @@ func (p *pipe) Write(b []byte) (int, error) {
 			p.flush()
 		}
 	}
-	p.m.rows.Add(1)
-	p.m.bytes.Add(int64(written))
-	return written, nil
+	return nil
 }
 
 func (p *pipe) takeBuffer() error {

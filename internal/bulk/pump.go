@@ -14,12 +14,18 @@ import (
 func (s *stream) pump(ctx context.Context, tx pgx.Tx, part ledger.Part, freeze bool, m *meter) (rows int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := newPipe(s.buffers, m)
+	p := newPipe(s.buffers)
+	in := &intake{p: p, m: m}
+	if s.limit != nil {
+		in.slow = func(bytes int) error { return s.limit.wait(ctx, bytes) }
+	}
 	sourceDone := make(chan error, 1)
 	var sent pgconn.CommandTag
 	go func() {
 		var err error
-		sent, err = s.source.PgConn().CopyTo(ctx, p, copyOutSQL(part))
+		s.feed.rows = in
+		sent, err = s.source.PgConn().CopyTo(ctx, noRows{}, copyOutSQL(part))
+		s.feed.rows = nil
 		p.closeWrite(err)
 		sourceDone <- err
 	}()

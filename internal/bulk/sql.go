@@ -3,6 +3,7 @@ package bulk
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -11,25 +12,41 @@ import (
 	"timeferry/internal/target/ledger"
 )
 
-func beginSourceSQL(snapshot string) string {
-	return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT " + ident.Literal(snapshot)
+// planSettings are for the transaction that reads the parts: a range of keys is worth its while only by the index, which
+// the planner, knowing nothing of the other ranges, would rather not use for a large one.
+func planSettings(parts []ledger.Part) string {
+	if slices.ContainsFunc(parts, func(p ledger.Part) bool { return p.KeyColumn != "" }) {
+		return "SET LOCAL enable_seqscan = off"
+	}
+	return ""
 }
 
 // copyOutSQL reads the part. A whole heap is read by the plain form, which has no query to run; neither form descends to
 // children.
 func copyOutSQL(part ledger.Part) string {
-	if part.First == nil && part.End == nil {
+	conditions := conditionsOf(part)
+	if len(conditions) == 0 {
 		return "COPY " + part.Source.Quote() + columnList(part.Columns) + " TO STDOUT (FORMAT " + format(part) + ")"
 	}
-	var conditions []string
+	return "COPY (SELECT " + ident.Columns(part.Columns) + " FROM ONLY " + part.Source.Quote() + " WHERE " + strings.Join(conditions, " AND ") +
+		") TO STDOUT (FORMAT " + format(part) + ")"
+}
+
+// conditionsOf is empty for a whole heap. A key's bound has no type of its own, and so takes the column's.
+func conditionsOf(part ledger.Part) (conditions []string) {
 	if part.First != nil {
 		conditions = append(conditions, fmt.Sprintf("ctid >= '(%d,0)'::tid", *part.First))
 	}
 	if part.End != nil {
 		conditions = append(conditions, fmt.Sprintf("ctid < '(%d,0)'::tid", *part.End))
 	}
-	return "COPY (SELECT " + ident.Columns(part.Columns) + " FROM ONLY " + part.Source.Quote() + " WHERE " + strings.Join(conditions, " AND ") +
-		") TO STDOUT (FORMAT " + format(part) + ")"
+	if part.FirstKey != nil {
+		conditions = append(conditions, ident.Quote(part.KeyColumn)+" >= "+ident.Literal(*part.FirstKey))
+	}
+	if part.EndKey != nil {
+		conditions = append(conditions, ident.Quote(part.KeyColumn)+" < "+ident.Literal(*part.EndKey))
+	}
+	return conditions
 }
 
 func copyInSQL(table string, part ledger.Part, freeze bool) string {

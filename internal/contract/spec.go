@@ -32,6 +32,7 @@ type Spec struct {
 	HypertableGate  bool              `json:"hypertableGate,omitempty"`
 	Copy            Copy              `json:"copy"`
 	Replication     ReplicationOption `json:"replication"`
+	Verify          *VerifyOption     `json:"verify,omitempty"`
 	Cutover         Cutover           `json:"cutover"`
 }
 
@@ -84,10 +85,12 @@ type Prepare struct {
 	Machine string `json:"machine,omitempty"`
 }
 
-// Tables is the scope: patterns "schema.table" with * and ? (see pattern.go); exclude wins.
+// Tables is the scope: patterns "schema.table" with * and ? (see pattern.go); exclude wins. Of tables under ExcludeData the
+// definition is carried over, but neither their rows nor changes of them.
 type Tables struct {
-	Include []string `json:"include,omitempty"`
-	Exclude []string `json:"exclude,omitempty"`
+	Include     []string `json:"include,omitempty"`
+	Exclude     []string `json:"exclude,omitempty"`
+	ExcludeData []string `json:"excludeData,omitempty"`
 }
 
 // ReplicaIdentity says what to do with a table that has neither a primary key nor a usable unique index.
@@ -143,13 +146,29 @@ type Copy struct {
 	Concurrency int    `json:"concurrency"`
 	PartSize    string `json:"partSize"`
 	IndexJobs   int    `json:"indexJobs"`
+	// MaxBytesPerSecond bounds what all streams read together, like "50MiB"; empty: no bound.
+	MaxBytesPerSecond string `json:"maxBytesPerSecond,omitempty"`
+	// BackOff says when the source is too busy for the next part.
+	BackOff *BackOff `json:"backOff,omitempty"`
 }
 
 // ReplicationOption steers the change stream.
 type ReplicationOption struct {
 	Plugin string `json:"plugin"` // pgoutput | wal2json
+	// Origin says whether changes that came to the source by replication from elsewhere are passed on: any | none.
+	Origin string `json:"origin,omitempty"`
 	Buffer string `json:"buffer"` // disk | source
+	// DDL says what happens when the source's schema changes while changes are applied: stop (also when empty) or follow.
+	DDL string `json:"ddl"`
+	// Compress is how the disk's buffer is compressed: none | zstd.
+	Compress string `json:"compress,omitempty"`
 }
+
+// What ReplicationOption.DDL can be.
+const (
+	DDLStop   = "stop"
+	DDLFollow = "follow"
+)
 
 // Cutover steers the switch.
 type Cutover struct {
@@ -158,6 +177,12 @@ type Cutover struct {
 	Fence   string `json:"fence"`  // readOnly | none
 	Verify  string `json:"verify"` // checksum | count | none
 	Reverse bool   `json:"reverse,omitempty"`
+	// MaxDowntime is how long the source may be fenced before the cutover is given up, like "60s".
+	MaxDowntime string `json:"maxDowntime,omitempty"`
+	// SequenceMargin is added to each sequence on the target, in steps of its increment.
+	SequenceMargin int64 `json:"sequenceMargin,omitempty"`
+	// Switch leads the application to the target as the last step; nil: a person does.
+	Switch *Switch `json:"switch,omitempty"`
 }
 
 // PartBytes is Copy.PartSize in bytes.
@@ -182,6 +207,10 @@ func ParseSpec(raw []byte) (Spec, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) && wrong.Field != "" {
+			return Spec{}, wrongType(wrong)
+		}
 		return Spec{}, badSpec("spec", decodeHint(err), "%w", cleanDecodeError(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -198,6 +227,31 @@ func badSpec(subject, hint, format string, args ...any) *fault.Error {
 	return fault.New(fault.Operator, "read", subject, hint, format, args...).WithCode(CodeBadSpec)
 }
 
+// wrongType says what a key wants instead of what it has. Only a number is repeated: text could be a secret in the wrong place.
+func wrongType(e *json.UnmarshalTypeError) *fault.Error {
+	key := strings.ReplaceAll(e.Field, "Endpoint.", "") // of an embedded struct, which the JSON does not show
+	word, hint := "an object", "see the example in the README"
+	switch wanted := e.Type.String(); {
+	case wanted == "string":
+		word, hint = "text", "put it in double quotes"
+	case wanted == "bool":
+		word, hint = "true or false", "write true or false, without quotes"
+	case strings.HasPrefix(wanted, "int"):
+		word, hint = "a whole number", "write a number like 4, without quotes or unit"
+	case strings.HasPrefix(wanted, "float"):
+		word, hint = "a number", "write a number like 50, without quotes or unit"
+	case key == "hypertables":
+		word, hint = "a list", "list the tables; starter preflight --suggest proposes some, and never makes one by itself"
+	case strings.HasPrefix(wanted, "[]"):
+		word, hint = "a list", "write it as a list, in brackets"
+	}
+	has, ok := map[string]string{"string": "text", "bool": "true or false", "array": "a list", "object": "an object", "number": "a number"}[e.Value]
+	if !ok {
+		has = strings.TrimPrefix(e.Value, "number ")
+	}
+	return badSpec(key, hint, "it must be %s, not %s", word, has)
+}
+
 func cleanDecodeError(err error) error {
 	msg := strings.TrimPrefix(err.Error(), "json: ")
 	if key, ok := strings.CutPrefix(msg, "unknown field "); ok {
@@ -209,9 +263,6 @@ func cleanDecodeError(err error) error {
 func decodeHint(err error) string {
 	if strings.Contains(err.Error(), "unknown field") {
 		return "remove it or correct its spelling; the README lists every key"
-	}
-	if strings.Contains(err.Error(), "string into Go struct field Spec.hypertables") {
-		return "list the tables; starter preflight --suggest proposes some, and never makes one by itself"
 	}
 	return "see the example in the README"
 }
@@ -310,21 +361,38 @@ func (s *Spec) setDefaults() {
 		s.Copy.IndexJobs = 2
 	}
 	fill(&s.Replication.Plugin, "pgoutput")
-	fill(&s.Replication.Buffer, "disk")
-	fill(&s.Cutover.Mode, "signal")
-	fill(&s.Cutover.MaxLag, "16MiB")
-	fill(&s.Cutover.Fence, "readOnly")
-	fill(&s.Cutover.Verify, "checksum")
+	fill(&s.Replication.Origin, "any")
+	fill(&s.Replication.DDL, DDLStop)
+	fill(&s.Replication.Buffer, BufferDisk)
+	fill(&s.Replication.Compress, CompressNone)
+	s.Cutover.setDefaults()
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 
-func (s *Spec) validate() error {
-	if !validName.MatchString(s.Name) {
-		return badSpec("name", "choose 1 to 40 of a-z, 0-9 and -", "%q cannot name a migration", s.Name)
+// nameProblem says what is wrong with a migration's name, and what to do; "" if nothing is.
+func nameProblem(name string) (problem, hint string) {
+	switch {
+	case !validName.MatchString(name):
+		return fmt.Sprintf("%q cannot name a migration", name), "choose 1 to 40 of a-z, 0-9 and -"
+	case strings.HasSuffix(name, "-ins"), strings.HasSuffix(name, backSuffix): // another's second publication, or its way back, may be called so
+		return fmt.Sprintf("%q cannot name a migration", name), "choose a name that does not end in -ins or " + backSuffix
 	}
-	if strings.HasSuffix(s.Name, "-ins") { // the second publication of another migration may be called so
-		return badSpec("name", "choose a name that does not end in -ins", "%q cannot name a migration", s.Name)
+	return "", ""
+}
+
+// NameProblem says in one sentence why no migration can be called so; "" if one can.
+func NameProblem(name string) string {
+	problem, hint := nameProblem(name)
+	if problem == "" {
+		return ""
+	}
+	return problem + ": " + hint
+}
+
+func (s *Spec) validate() error {
+	if problem, hint := nameProblem(s.Name); problem != "" {
+		return badSpec("name", hint, "%s", problem)
 	}
 	if r := s.Source.RDS; r != nil && (r.Instance == "") == (r.Cluster == "") {
 		return badSpec("source.rds", "name either instance or cluster", "exactly one of the two is needed")
@@ -356,7 +424,10 @@ func (s *Spec) validate() error {
 		{"roles", s.Roles, "migrate skip"},
 		{"privileges", s.Privileges, "migrate skip"},
 		{"replication.plugin", s.Replication.Plugin, "pgoutput wal2json"},
+		{"replication.origin", s.Replication.Origin, "any none"},
 		{"replication.buffer", s.Replication.Buffer, "disk source"},
+		{"replication.ddl", s.Replication.DDL, "stop follow"},
+		{"replication.compress", s.Replication.Compress, "none zstd"},
 		{"cutover.mode", s.Cutover.Mode, "signal auto"},
 		{"cutover.fence", s.Cutover.Fence, "readOnly none"},
 		{"cutover.verify", s.Cutover.Verify, "checksum count none"},
@@ -364,9 +435,6 @@ func (s *Spec) validate() error {
 		if err := oneOf(c.at, c.value, c.allowed); err != nil {
 			return err
 		}
-	}
-	if err := s.refuseUnavailable(); err != nil {
-		return err
 	}
 	if err := s.Prepare.validate(s.Source.RDS != nil); err != nil {
 		return err
@@ -393,36 +461,25 @@ func (p Prepare) validate(onRDS bool) error {
 	return nil
 }
 
-// refuseUnavailable refuses, before anything is changed, what the contract names and this version cannot do yet.
-func (s *Spec) refuseUnavailable() error {
-	for _, c := range []struct {
-		at, hint string
-		asked    bool
-	}{
-		{"replication.plugin", "use pgoutput", s.Replication.Plugin != "pgoutput"},
-		{"replication.buffer", "use disk", s.Replication.Buffer != "disk"},
-		{"cutover.reverse", "leave it out; before the cutover abort brings everything back", s.Cutover.Reverse},
-	} {
-		if c.asked {
-			return badSpec(c.at, c.hint, "this version does not offer it yet")
-		}
-	}
-	return nil
-}
-
 func (s *Spec) validateRest() error {
+	if err := s.Replication.validate(); err != nil {
+		return err
+	}
 	for _, c := range []struct{ at, value string }{{"copy.partSize", s.Copy.PartSize}, {"cutover.maxLag", s.Cutover.MaxLag}} {
 		if n, err := ParseBytes(c.value); err != nil || n <= 0 {
 			return badSpec(c.at, "write a size like 16MiB or 1GiB", "%q is not a size", c.value)
 		}
 	}
-	if s.Copy.Concurrency < 1 || s.Copy.Concurrency > 256 {
-		return badSpec("copy.concurrency", "choose 1 to 256", "%d is out of range", s.Copy.Concurrency)
+	if err := s.Copy.validate(s.Source.RDS != nil); err != nil {
+		return err
 	}
-	if s.Copy.IndexJobs < 1 || s.Copy.IndexJobs > 64 {
-		return badSpec("copy.indexJobs", "choose 1 to 64", "%d is out of range", s.Copy.IndexJobs)
+	if err := s.Verify.validate(); err != nil {
+		return err
 	}
-	for _, p := range append(append([]string{}, s.Tables.Include...), s.Tables.Exclude...) {
+	if err := s.Cutover.validate(); err != nil {
+		return err
+	}
+	for _, p := range slices.Concat(s.Tables.Include, s.Tables.Exclude, s.Tables.ExcludeData) {
 		if _, _, ok := parsePattern(p); !ok {
 			return badSpec("tables", "write schema.table, with * and ? as wildcards; put a name with a dot in double quotes", "%q is not a pattern", p)
 		}
@@ -496,9 +553,14 @@ func oneOf(at, value, allowed string) error {
 	return badSpec(at, "choose one of "+strings.Join(words, ", "), "%q is not known", value)
 }
 
-// Includes says whether the table is in the scope.
+// Includes says whether the table is in the scope: its definition is carried over.
 func (t Tables) Includes(table ident.Table) bool {
 	return matchAny(t.Include, table) && !matchAny(t.Exclude, table)
+}
+
+// Moves says whether the table's rows and changes are carried over too.
+func (t Tables) Moves(table ident.Table) bool {
+	return t.Includes(table) && !matchAny(t.ExcludeData, table)
 }
 
 // ParseBytes reads "16MiB", "1GiB", "500kB", "1000": powers of 1024 with an i, of 1000 without.

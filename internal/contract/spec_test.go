@@ -26,8 +26,8 @@ func TestParseSpecFillsInTheDefaults(t *testing.T) {
 	require.Equal(t, "full", s.ReplicaIdentity.Fallback)
 	require.Equal(t, []string{"migrate", "migrate"}, []string{s.Roles, s.Privileges})
 	require.Equal(t, contract.Copy{Concurrency: 4, PartSize: "1GiB", IndexJobs: 2}, s.Copy)
-	require.Equal(t, contract.ReplicationOption{Plugin: "pgoutput", Buffer: "disk"}, s.Replication)
-	require.Equal(t, contract.Cutover{Mode: "signal", MaxLag: "16MiB", Fence: "readOnly", Verify: "checksum"}, s.Cutover)
+	require.Equal(t, contract.ReplicationOption{Plugin: "pgoutput", Origin: "any", Buffer: "disk", DDL: "stop", Compress: "none"}, s.Replication)
+	require.Equal(t, contract.Cutover{Mode: "signal", MaxLag: "16MiB", Fence: "readOnly", Verify: "checksum", MaxDowntime: "60s"}, s.Cutover)
 	require.EqualValues(t, 1<<30, s.Copy.PartBytes())
 	require.EqualValues(t, 16<<20, s.Cutover.MaxLagBytes())
 }
@@ -83,9 +83,18 @@ func TestParseSpecRefuses(t *testing.T) {
 		{"underscore in the name", "name", "a_b", "name", `"a_b" cannot name a migration`},
 		{"long name", "name", strings.Repeat("a", 41), "name", "cannot name a migration"},
 		{"name of a second publication", "name", "shop-ins", "name", "does not end in -ins"},
+		{"name of a way back", "name", "shop-back", "name", "does not end in -ins or -back"},
+		{"verify sessions", "verify", map[string]any{"concurrency": 1000}, "verify.concurrency", "1000 is out of range"},
+		{"verify chunk", "verify", map[string]any{"chunkSize": "1kB"}, "verify.chunkSize", `"1kB" is no such size`},
+		{"verify rate", "verify", map[string]any{"maxBytesPerSecond": "fast"}, "verify.maxBytesPerSecond", `"fast" is no such size`},
 		{"unknown key", "surprise", true, "spec", `unknown key "surprise"`},
 		{"unknown key below", "copy.speed", 9, "spec", `unknown key "speed"`},
-		{"wrong type", "copy.concurrency", "four", "spec", "cannot unmarshal string"},
+		{"text for a number", "copy.concurrency", "four", "copy.concurrency", "it must be a whole number, not text"},
+		{"fraction for a number", "copy.concurrency", 4.5, "copy.concurrency", "it must be a whole number, not 4.5"},
+		{"number for text", "source.database", 4, "source.database", "it must be text, not a number"},
+		{"text for a truth", "hypertableGate", "yes", "hypertableGate", "it must be true or false, not text"},
+		{"text for a list", "tables.include", "public.*", "tables.include", "it must be a list, not text"},
+		{"list for an object", "copy", []any{1}, "copy", "it must be an object, not a list"},
 		{"instance and cluster", "source.rds", map[string]any{"instance": "a", "cluster": "b"}, "source.rds", "exactly one of the two is needed"},
 		{"neither instance nor cluster", "source.rds", map[string]any{"region": "us-west-2"}, "source.rds", "exactly one of the two is needed"},
 		{"no source host", "source.host", nil, "source.host", "it is missing"},
@@ -105,6 +114,7 @@ func TestParseSpecRefuses(t *testing.T) {
 		{"roles", "roles", "yes", "roles", "choose one of migrate, skip"},
 		{"privileges", "privileges", "yes", "privileges", "choose one of migrate, skip"},
 		{"plugin", "replication.plugin", "test_decoding", "replication.plugin", "choose one of pgoutput, wal2json"},
+		{"origin", "replication.origin", "local", "replication.origin", "choose one of any, none"},
 		{"buffer", "replication.buffer", "memory", "replication.buffer", "choose one of disk, source"},
 		{"cutover mode", "cutover.mode", "never", "cutover.mode", "choose one of signal, auto"},
 		{"fence", "cutover.fence", "iron", "cutover.fence", "choose one of readOnly, none"},
@@ -114,9 +124,8 @@ func TestParseSpecRefuses(t *testing.T) {
 		{"window without rds", "prepare", map[string]any{"window": "Sun 03:00-04:00 UTC", "reboot": "auto"}, "prepare.window", "a source on RDS"},
 		{"security group without rds", "prepare.securityGroup", "sg-0abc", "prepare.securityGroup", "a source on RDS"},
 		{"worker range alone", "prepare.workerCIDR", "10.0.0.5/32", "prepare.workerCIDR", "without one"},
-		{"wal2json", "replication.plugin", "wal2json", "replication.plugin", "does not offer it yet"},
-		{"buffer on the source", "replication.buffer", "source", "replication.buffer", "does not offer it yet"},
-		{"reverse", "cutover.reverse", true, "cutover.reverse", "does not offer it yet"},
+		{"compression", "replication.compress", "gzip", "replication.compress", "choose one of none, zstd"},
+		{"reverse without a fence", "cutover", map[string]any{"reverse": true, "fence": "none"}, "cutover.reverse", "both sides would take writes"},
 		{"part size", "copy.partSize", "big", "copy.partSize", `"big" is not a size`},
 		{"part size zero", "copy.partSize", "0", "copy.partSize", `"0" is not a size`},
 		{"lag", "cutover.maxLag", "16XB", "cutover.maxLag", `"16XB" is not a size`},
@@ -124,10 +133,11 @@ func TestParseSpecRefuses(t *testing.T) {
 		{"negative concurrency", "copy.concurrency", -1, "copy.concurrency", "-1 is out of range"},
 		{"index jobs", "copy.indexJobs", 65, "copy.indexJobs", "65 is out of range"},
 		{"pattern without schema", "tables.include", []any{"metrics"}, "tables", `"metrics" is not a pattern`},
+		{"pattern without a schema", "tables.excludeData", []any{"audit"}, "tables", `"audit" is not a pattern`},
 		{"pattern with an empty part", "tables.exclude", []any{"public."}, "tables", `"public." is not a pattern`},
 		{"pattern with two dots", "tables.include", []any{"a.b.c"}, "tables", "is not a pattern"},
 		{"pattern with an open quote", "tables.include", []any{`public."a`}, "tables", "is not a pattern"},
-		{"hypertables by themselves", "hypertables", "auto", "spec", "starter preflight --suggest proposes some"},
+		{"hypertables by themselves", "hypertables", "auto", "hypertables", "starter preflight --suggest proposes some"},
 		{"hypertable name", "hypertables", hypertable(map[string]any{"table": "a.b.c"}), "hypertables[0].table", `"a.b.c" is not a table name`},
 		{"hypertable twice", "hypertables", append(hypertable(nil), hypertable(map[string]any{"table": "METRICS"})...), "hypertables[1].table", "public.metrics is listed twice"},
 		{"no time column", "hypertables", hypertable(map[string]any{"timeColumn": ""}), "hypertables[0].timeColumn", "it is missing for public.metrics"},
@@ -255,6 +265,11 @@ func TestTablesIncludes(t *testing.T) {
 		}
 		require.Equal(t, c.want, scope.Includes(ident.Table{Schema: c.schema, Name: c.name}), "%+v", c)
 	}
+	scope := contract.Tables{Include: []string{"*.*"}, Exclude: []string{"public.old_*"}, ExcludeData: []string{"public.audit_*", "public.old_*"}}
+	for name, want := range map[string][2]bool{"orders": {true, true}, "audit_log": {true, false}, "old_log": {false, false}} {
+		table := ident.Table{Schema: "public", Name: name}
+		require.Equal(t, want, [2]bool{scope.Includes(table), scope.Moves(table)}, name)
+	}
 	require.False(t, contract.Tables{}.Includes(ident.Table{Schema: "public", Name: "a"}), "without defaults nothing is in scope")
 }
 
@@ -278,4 +293,35 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "timeferry_shop_eu", contract.PublicationName("shop-eu"))
 	require.LessOrEqual(t, len(contract.SlotName(strings.Repeat("a", 40))), 63)
 	require.Equal(t, "timeferry-host-h1", contract.HostQueue("h1"))
+}
+
+func TestWithoutASpoolNothingIsCompressed(t *testing.T) {
+	raw, err := json.Marshal(fullest)
+	require.NoError(t, err)
+	for _, c := range []struct{ from, to, wrong string }{
+		{`"cutover":`, `"cutover":`, ""},
+		{`"buffer":"disk","compress":"zstd"`, `"buffer":"source"`, ""},
+		{`"buffer":"disk"`, `"buffer":"source"`, "replication.compress"},
+	} {
+		changed := strings.Replace(string(raw), c.from, c.to, 1)
+		_, err := contract.ParseSpec([]byte(changed))
+		if c.wrong == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, c.wrong)
+	}
+}
+
+func TestVerifyOption(t *testing.T) {
+	var none *contract.VerifyOption
+	require.Equal(t, 4, none.Sessions())
+	require.EqualValues(t, 256<<20, none.ChunkBytes())
+	require.Zero(t, none.RateBytes())
+	given := &contract.VerifyOption{Concurrency: 8, ChunkSize: "1GiB", MaxBytesPerSecond: "50MiB"}
+	require.Equal(t, 8, given.Sessions())
+	require.EqualValues(t, 1<<30, given.ChunkBytes())
+	require.EqualValues(t, 50<<20, given.RateBytes())
+	require.Contains(t, contract.Note{Tables: []string{"public.orders", "orders"}}.VerifyProblem(), "orders")
+	require.Empty(t, contract.Note{Tables: []string{"public.*"}}.VerifyProblem())
 }

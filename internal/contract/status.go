@@ -36,8 +36,13 @@ type Status struct {
 	Copy        CopyStatus        `json:"copy"`
 	Replication ReplicationStatus `json:"replication"`
 	Cutover     CutoverStatus     `json:"cutover"`
+	Back        *BackStatus       `json:"back,omitempty"`     // with cutover.reverse, once the switch is prepared
+	Rollback    *CutoverStatus    `json:"rollback,omitempty"` // the last one that was tried
 	Phases      []PhaseTime       `json:"phases"`
 	Decisions   []Decision        `json:"decisions,omitempty"`
+	// SchemaChanges are the source's DDL that was carried over.
+	SchemaChanges []SchemaChange `json:"schemaChanges,omitempty"`
+	Verify        *VerifyStatus  `json:"verify,omitempty"`
 }
 
 // SourceStatus is what was found out about and done to the source server.
@@ -74,6 +79,57 @@ type CopyStatus struct {
 	Rows       int64 `json:"rows"`
 	ETASeconds int64 `json:"eta,omitempty"`
 	Epoch      int   `json:"epoch,omitempty"`
+	// Indexes and constraints that are built beside the copy, each table's as soon as it is complete.
+	Indexes     int `json:"indexes,omitempty"`
+	IndexesDone int `json:"indexesDone,omitempty"`
+	// OpenBytes and OpenRows are copied but not committed yet; BytesDone and Rows include them.
+	OpenBytes int64 `json:"openBytes,omitempty"`
+	OpenRows  int64 `json:"openRows,omitempty"`
+	// Rate is the bytes of one second at present.
+	Rate int64 `json:"rate,omitempty"`
+	// Waiting says why streams wait between parts: what keeps the source too busy.
+	Waiting string `json:"waiting,omitempty"`
+	// Running are the parts under way, and Largest the tables with the most bytes. Only running streams know them.
+	Running []PartProgress  `json:"running,omitempty"`
+	Largest []TableProgress `json:"largest,omitempty"`
+	// Building are the indexes being built. Only the activity that builds them knows.
+	Building []IndexBuild `json:"building,omitempty"`
+}
+
+// PartProgress is a part that a stream copies right now. Bytes counts towards Planned, the part's size on the source.
+type PartProgress struct {
+	Table      string `json:"table"`
+	Part       int    `json:"part"`
+	Stream     int    `json:"stream,omitempty"`
+	Rows       int64  `json:"rows"`
+	Bytes      int64  `json:"bytes"`
+	Planned    int64  `json:"planned"`
+	Rate       int64  `json:"rate,omitempty"`
+	ETASeconds int64  `json:"eta,omitempty"`
+}
+
+// TableProgress is how far one table is, by its parts that are done.
+type TableProgress struct {
+	Table     string `json:"table"`
+	Parts     int    `json:"parts"`
+	PartsDone int    `json:"partsDone"`
+	Bytes     int64  `json:"bytes"`
+	BytesDone int64  `json:"bytesDone"`
+	Rows      int64  `json:"rows"`
+}
+
+// IndexStatus is how far the building of indexes is, and what is being built, largest table first.
+type IndexStatus struct {
+	Indexes     int          `json:"indexes"`
+	IndexesDone int          `json:"indexesDone"`
+	Building    []IndexBuild `json:"building,omitempty"`
+}
+
+// IndexBuild is an index or constraint that is being built. Percent is 0 where the server does not tell.
+type IndexBuild struct {
+	Name    string  `json:"name"` // "INDEX public.orders_day"
+	Table   string  `json:"table"`
+	Percent float64 `json:"percent,omitempty"`
 }
 
 // ReplicationStatus is where the change stream is.
@@ -86,6 +142,7 @@ type ReplicationStatus struct {
 	InSync       bool       `json:"inSync"`
 	Transactions int64      `json:"transactions,omitempty"`
 	Changes      int64      `json:"changes,omitempty"`
+	StreamStatus
 }
 
 // CutoverStatus is what the switch did, step by step.
@@ -96,12 +153,19 @@ type CutoverStatus struct {
 	DowntimeMS int64      `json:"downtimeMs,omitempty"`
 	Sequences  int        `json:"sequences,omitempty"`
 	Verified   string     `json:"verified,omitempty"` // checksum | count | none, once done
+	// Ended are the sessions that the fence ended, Spared those that only a superuser could end.
+	Ended  []SessionGroup `json:"ended,omitempty"`
+	Spared []string       `json:"spared,omitempty"`
+	// Switch says what cutover.switch did, SwitchPrevious where the application was before.
+	Switch         string `json:"switch,omitempty"`
+	SwitchPrevious string `json:"switchPrevious,omitempty"`
 }
 
-// StepTime is how long a step took, in milliseconds.
+// StepTime is how long a step took, and how long after the cutover's beginning it began, in milliseconds. Steps may overlap.
 type StepTime struct {
 	Step string `json:"step"`
 	MS   int64  `json:"ms"`
+	AtMS int64  `json:"atMs,omitempty"`
 }
 
 // PhaseTime is when a phase was entered and how long it lasted, in milliseconds (0 while it lasts).
@@ -116,6 +180,7 @@ type Decision struct {
 	Signal string    `json:"signal"`
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
+	Detail string    `json:"detail,omitempty"` // what was asked for, where the signal alone does not say
 	At     time.Time `json:"at"`
 }
 
@@ -125,6 +190,13 @@ type Note struct {
 	Reason string `json:"reason,omitempty"`
 	// KeepTarget is for abort: leave on the target what the migration made there.
 	KeepTarget bool `json:"keepTarget,omitempty"`
+	// Copy and IndexJobs are for set-concurrency: how many streams copy, how many indexes are built at once; 0 leaves it.
+	Copy      int `json:"copy,omitempty"`
+	IndexJobs int `json:"indexJobs,omitempty"`
+	// Tables (patterns; none: all), Full and ShowValues are for verify, see BarrierInput.
+	Tables     []string `json:"tables,omitempty"`
+	Full       bool     `json:"full,omitempty"`
+	ShowValues bool     `json:"showValues,omitempty"`
 }
 
 // Report is the workflow's result.
@@ -139,7 +211,10 @@ type Report struct {
 	CopySeconds          float64           `json:"copySeconds"`
 	Replication          ReplicationStatus `json:"replication"`
 	Cutover              CutoverStatus     `json:"cutover"`
+	Back                 *BackStatus       `json:"back,omitempty"`
+	Rollback             *CutoverStatus    `json:"rollback,omitempty"`
 	Verification         Verification      `json:"verification"`
+	Verifications        []Verification    `json:"verifications,omitempty"` // at barriers, the last ones
 	Schema               *SchemaComparison `json:"schema,omitempty"`
 	Identities           []IdentityChoice  `json:"identities"`
 	Hypertables          []string          `json:"hypertables"`
@@ -148,16 +223,15 @@ type Report struct {
 	Problems             []Problem         `json:"problems"`
 	Decisions            []Decision        `json:"decisions"`
 	Left                 []string          `json:"left"` // what stays on purpose, and how to undo it
-}
-
-// Verification is the comparison of both sides.
-type Verification struct {
-	Method      string            `json:"method"`
-	Tables      int               `json:"tables"`
-	Rows        int64             `json:"rows"`
-	Equal       bool              `json:"equal"`
-	Seconds     float64           `json:"seconds"`
-	Differences []TableDifference `json:"differences,omitempty"`
+	SchemaChanges        []SchemaChange    `json:"schemaChanges,omitempty"`
+	Target               *TargetStatus     `json:"target,omitempty"`
+	Options              []OptionChoice    `json:"options,omitempty"`      // that are not the defaults
+	CopiedTables         *CopiedTables     `json:"copiedTables,omitempty"` // nil: the copy was not completed
+	Lag                  []LagSample       `json:"lag,omitempty"`          // oldest first
+	// History has every problem, the open ones of Problems too. Those that ended longest ago are forgotten first.
+	History []ProblemTime `json:"history,omitempty"`
+	// Leftovers is the last look for what should be gone; nil: there was none.
+	Leftovers *Leftovers `json:"leftovers,omitempty"`
 }
 
 // SchemaComparison is how the schemas of both sides compare. The lists are cut short, the counts are not.
@@ -177,14 +251,6 @@ type SchemaDifference struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"`
 	Why      string `json:"why,omitempty"`
-}
-
-// TableDifference is a table that is not the same on both sides.
-type TableDifference struct {
-	Table      string `json:"table"`
-	SourceRows int64  `json:"sourceRows"`
-	TargetRows int64  `json:"targetRows"`
-	Message    string `json:"message"`
 }
 
 // IdentityChoice is one table's replica identity during the migration.

@@ -45,6 +45,8 @@ type PreflightResult struct {
 	Bytes         int64     `json:"bytes"`
 	// Activity is what a reboot would interrupt, in words.
 	Activity string `json:"activity,omitempty"`
+	// MostStreams is how many streams of the copy the connections of both servers have room for; 0: not known.
+	MostStreams int `json:"mostStreams,omitempty"`
 }
 
 // ParameterPlan is what has to be done to the instance's parameters.
@@ -101,6 +103,18 @@ type SnapshotHeld struct {
 	Epoch           int        `json:"epoch"`
 	Slot            string     `json:"slot"`
 	ConsistentPoint change.LSN `json:"consistentPoint"`
+	HostID          string     `json:"hostId,omitempty"` // the worker that holds it
+}
+
+// HoldInput asks for a snapshot of an epoch later than After: an earlier one that other sessions still hold is of no use.
+type HoldInput struct {
+	Spec
+	After int `json:"after,omitempty"`
+}
+
+// SecondWorker is the payload of SignalSecondWorker.
+type SecondWorker struct {
+	HostID string `json:"hostId"`
 }
 
 // HostClaim names the worker that will own the spool.
@@ -170,4 +184,6 @@ type Beat struct {
 	Message     string             `json:"message,omitempty"`
 	Copy        *CopyStatus        `json:"copy,omitempty"`
 	Replication *ReplicationStatus `json:"replication,omitempty"`
+	Indexes     *IndexStatus       `json:"indexes,omitempty"`
+	Verify      *VerifyProgress    `json:"verify,omitempty"`
 }

@@ -146,6 +146,30 @@ func TestSequencesAreSetExactly(t *testing.T) {
 	require.Equal(t, "50", dst.QueryValue(t, "SELECT nextval('other.fresh')"))
 }
 
+func TestSequencesCanBeSetAhead(t *testing.T) {
+	ctx := context.Background()
+	src, dst := pgtest.Source(t), pgtest.Target(t)
+	source, target := src.MasterConn(t), dst.MasterConn(t)
+	for _, conn := range []*pgx.Conn{source, target} {
+		_, err := conn.Exec(ctx, "CREATE SEQUENCE up; CREATE SEQUENCE down INCREMENT -5 MINVALUE -1000 MAXVALUE 100 START 100; CREATE SEQUENCE full_up AS smallint")
+		require.NoError(t, err)
+	}
+	src.Exec(t, "SELECT setval('up', 41), setval('down', 50), setval('full_up', 32700)")
+	for range 2 {
+		_, err := cutover.SequencesAhead(ctx, source, target, everything, 100)
+		require.NoError(t, err)
+		require.Equal(t, "141", dst.QueryValue(t, "SELECT last_value FROM up"))
+		require.Equal(t, "-450", dst.QueryValue(t, "SELECT last_value FROM down"))
+		require.Equal(t, "32700", dst.QueryValue(t, "SELECT last_value FROM full_up"), "there is no room for the margin")
+	}
+	read, err := cutover.ReadSequences(ctx, source, everything)
+	require.NoError(t, err)
+	require.Len(t, read, 3)
+	require.InDelta(t, 50.0/1100, read[0].Used(), 0.001, "down: 50 of 1100 steps")
+	require.Greater(t, read[1].Used(), 0.99)
+	require.Less(t, read[2].Used(), 0.01)
+}
+
 func TestSequencesGoByTheirTable(t *testing.T) {
 	ctx := context.Background()
 	src, dst := pgtest.Source(t), pgtest.Target(t)
@@ -188,4 +212,18 @@ func TestSequenceErrorsNameTheSequence(t *testing.T) {
 	_, err = cutover.Sequences(ctx, source, target, everything)
 	require.ErrorContains(t, err, "read sequence public.lonely")
 	require.ErrorContains(t, err, "GRANT SELECT")
+}
+
+// What the application has made on one side only is left out.
+func TestSequencesInBoth(t *testing.T) {
+	ctx := context.Background()
+	from, to := pgtest.Target(t), pgtest.Source(t)
+	from.Exec(t, "CREATE SEQUENCE shared START 7; CREATE SEQUENCE lonely; GRANT ALL ON shared, lonely TO "+pgtest.TargetMaster)
+	to.Exec(t, "CREATE SEQUENCE shared; CREATE SEQUENCE other; GRANT ALL ON shared, other TO "+pgtest.SourceMaster)
+	from.Exec(t, "SELECT nextval('shared')")
+	n, err := cutover.SequencesInBoth(ctx, from.MasterConn(t), to.MasterConn(t), everything, 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, "17", to.QueryValue(t, "SELECT last_value FROM shared"))
+	require.Equal(t, "1", to.QueryValue(t, "SELECT last_value FROM other"))
 }

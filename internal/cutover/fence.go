@@ -11,6 +11,7 @@ import (
 
 	"timeferry/internal/fault"
 	"timeferry/internal/ident"
+	"timeferry/internal/pgkit"
 )
 
 // FenceResult is what Fence found and did.
@@ -62,6 +63,21 @@ func Unfence(ctx context.Context, source *pgx.Conn, database string) error {
 	if err != nil {
 		return err
 	}
+	return lower(ctx, source, database, value)
+}
+
+// IsFenced says whether a fence of ours is up.
+func IsFenced(ctx context.Context, q pgkit.Querier, database string) (bool, error) {
+	value, err := readSetting(ctx, q, database)
+	if err != nil {
+		return false, err
+	}
+	_, ours := previousOf(value)
+	return ours, nil
+}
+
+// lower restores what a fence of ours was put over; value is what the database has now.
+func lower(ctx context.Context, source pgkit.Querier, database string, value *string) error {
 	previous, ours := previousOf(value)
 	if !ours {
 		return nil
@@ -140,7 +156,7 @@ func isTrue(value string) bool {
 const settingSQL = `SELECT (SELECT substr(c, strpos(c, '=') + 1) FROM pg_db_role_setting s, unnest(s.setconfig) c
 	WHERE s.setdatabase = d.oid AND s.setrole = 0 AND c LIKE 'default\_transaction\_read\_only=%') FROM pg_database d WHERE d.datname = $1`
 
-func readSetting(ctx context.Context, source *pgx.Conn, database string) (*string, error) {
+func readSetting(ctx context.Context, source pgkit.Querier, database string) (*string, error) {
 	var value *string
 	err := source.QueryRow(ctx, settingSQL, database).Scan(&value)
 	if errors.Is(err, pgx.ErrNoRows) {

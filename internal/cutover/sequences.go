@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/big"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,24 +19,87 @@ import (
 // about the owning table, or about the sequence itself where there is none. A sequence that the target does not have is
 // an error that names it. Call it when the source is fenced: what is taken from a sequence later is not seen.
 func Sequences(ctx context.Context, source, target *pgx.Conn, include func(ident.Table) bool) (int, error) {
-	names, err := listSequences(ctx, source, include)
-	if err != nil {
-		return 0, fmt.Errorf("list sequences of the source: %w", err)
-	}
-	states, err := readSequences(ctx, source, names)
+	return SequencesAhead(ctx, source, target, include, 0)
+}
+
+// SequencesAhead is Sequences with a margin: each sequence is set so many steps further. One that has no room for them is set
+// exactly.
+func SequencesAhead(ctx context.Context, source, target *pgx.Conn, include func(ident.Table) bool, margin int64) (int, error) {
+	states, err := ReadSequences(ctx, source, include)
 	if err != nil {
 		return 0, err
 	}
-	if err := writeSequences(ctx, target, states); err != nil {
+	return set(ctx, target, states, margin)
+}
+
+// SequencesInBoth is SequencesAhead for those only that the target has too.
+func SequencesInBoth(ctx context.Context, source, target *pgx.Conn, include func(ident.Table) bool, margin int64) (int, error) {
+	states, err := ReadSequences(ctx, source, include)
+	if err != nil {
+		return 0, err
+	}
+	there, err := listSequences(ctx, target, func(ident.Table) bool { return true })
+	if err != nil {
+		return 0, fmt.Errorf("list sequences of the target: %w", err)
+	}
+	known := map[ident.Table]bool{}
+	for _, s := range there {
+		known[s.Table] = true
+	}
+	states = slices.DeleteFunc(states, func(s Sequence) bool { return !known[s.Table] })
+	return set(ctx, target, states, margin)
+}
+
+func set(ctx context.Context, target *pgx.Conn, states []Sequence, margin int64) (int, error) {
+	if err := writeSequences(ctx, target, states, margin); err != nil {
 		return 0, err
 	}
 	return len(states), nil
 }
 
+// Sequence is the state of one on the source, and how it goes on.
+type Sequence struct {
+	shape.Sequence
+	Increment, Min, Max int64
+	Cycles              bool
+}
+
+// ahead is the value so many steps further, or the value itself where they lead past the end.
+func (s Sequence) ahead(steps int64) int64 {
+	to := new(big.Int).Mul(big.NewInt(steps), big.NewInt(s.Increment))
+	to.Add(to, big.NewInt(s.LastValue))
+	if to.Cmp(big.NewInt(s.Min)) < 0 || to.Cmp(big.NewInt(s.Max)) > 0 {
+		return s.LastValue
+	}
+	return to.Int64()
+}
+
+// Used is how much of its range the sequence has used up, from 0 to 1; 0 where it begins anew at the end.
+func (s Sequence) Used() float64 {
+	if s.Cycles || s.Max == s.Min {
+		return 0
+	}
+	used := (float64(s.LastValue) - float64(s.Min)) / (float64(s.Max) - float64(s.Min))
+	if s.Increment < 0 {
+		return 1 - used
+	}
+	return used
+}
+
+// ReadSequences reads the state of the sequences in scope.
+func ReadSequences(ctx context.Context, source *pgx.Conn, include func(ident.Table) bool) ([]Sequence, error) {
+	states, err := listSequences(ctx, source, include)
+	if err != nil {
+		return nil, fmt.Errorf("list sequences of the source: %w", err)
+	}
+	return states, readSequences(ctx, source, states)
+}
+
 // listSQL leaves out temporary sequences and those that belong to extensions. The owner is the table whose column has the
 // sequence as serial ('a') or identity ('i').
-const listSQL = `SELECT n.nspname, c.relname, coalesce(tn.nspname, ''), coalesce(t.relname, '')
-	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+const listSQL = `SELECT n.nspname, c.relname, coalesce(tn.nspname, ''), coalesce(t.relname, ''),
+	s.seqincrement, s.seqmin, s.seqmax, s.seqcycle
+	FROM pg_class c JOIN pg_sequence s ON s.seqrelid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 	LEFT JOIN pg_depend o ON o.classid = 'pg_class'::regclass AND o.objid = c.oid AND o.refclassid = 'pg_class'::regclass
 		AND o.refobjsubid > 0 AND o.deptype IN ('a', 'i')
 	LEFT JOIN pg_class t ON t.oid = o.refobjid LEFT JOIN pg_namespace tn ON tn.oid = t.relnamespace
@@ -42,51 +107,50 @@ const listSQL = `SELECT n.nspname, c.relname, coalesce(tn.nspname, ''), coalesce
 	AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid IN (c.oid, t.oid) AND d.deptype = 'e')
 	ORDER BY 1, 2`
 
-func listSequences(ctx context.Context, source *pgx.Conn, include func(ident.Table) bool) ([]ident.Table, error) {
+func listSequences(ctx context.Context, source *pgx.Conn, include func(ident.Table) bool) ([]Sequence, error) {
 	rows, err := source.Query(ctx, listSQL)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var names []ident.Table
+	var all []Sequence
 	for rows.Next() {
-		var sequence, owner ident.Table
-		if err := rows.Scan(&sequence.Schema, &sequence.Name, &owner.Schema, &owner.Name); err != nil {
+		var s Sequence
+		var owner ident.Table
+		if err := rows.Scan(&s.Schema, &s.Name, &owner.Schema, &owner.Name, &s.Increment, &s.Min, &s.Max, &s.Cycles); err != nil {
 			return nil, err
 		}
 		if owner == (ident.Table{}) {
-			owner = sequence
+			owner = s.Table
 		}
 		if include(owner) {
-			names = append(names, sequence)
+			all = append(all, s)
 		}
 	}
-	return names, rows.Err()
+	return all, rows.Err()
 }
 
 // readSequences asks each sequence itself: pg_sequences shows no last_value where is_called is false.
-func readSequences(ctx context.Context, source *pgx.Conn, names []ident.Table) ([]shape.Sequence, error) {
+func readSequences(ctx context.Context, source *pgx.Conn, all []Sequence) error {
 	batch := &pgx.Batch{}
-	for _, name := range names {
-		batch.Queue("SELECT last_value, is_called FROM " + name.Quote())
+	for _, s := range all {
+		batch.Queue("SELECT last_value, is_called FROM " + s.Quote())
 	}
 	results := source.SendBatch(ctx, batch)
-	states := make([]shape.Sequence, len(names))
-	for i, name := range names {
-		states[i].Table = name
-		if err := results.QueryRow().Scan(&states[i].LastValue, &states[i].IsCalled); err != nil {
+	for i := range all {
+		if err := results.QueryRow().Scan(&all[i].LastValue, &all[i].IsCalled); err != nil {
 			_ = results.Close() // the same error again
-			return nil, sequenceError("read sequence", name, "GRANT SELECT on it to this user", err)
+			return sequenceError("read sequence", all[i].Table, "GRANT SELECT on it to this user", err)
 		}
 	}
-	return states, results.Close()
+	return results.Close()
 }
 
 // writeSequences sets all in one batch. setval is not undone by a rollback, and setting again does no harm.
-func writeSequences(ctx context.Context, target *pgx.Conn, states []shape.Sequence) error {
+func writeSequences(ctx context.Context, target *pgx.Conn, states []Sequence, margin int64) error {
 	batch := &pgx.Batch{}
 	for _, s := range states {
-		batch.Queue("SELECT setval($1::text::regclass, $2, $3)", s.Quote(), s.LastValue, s.IsCalled)
+		batch.Queue("SELECT setval($1::text::regclass, $2, $3)", s.Quote(), s.ahead(margin), s.IsCalled)
 	}
 	results := target.SendBatch(ctx, batch)
 	for _, s := range states {

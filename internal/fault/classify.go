@@ -15,6 +15,9 @@ type sqlStater interface{ SQLState() string }
 // awsCoder is what smithy.APIError offers.
 type awsCoder interface{ ErrorCode() string }
 
+// unsent is what pgconn's errors offer that come before anything was sent, as on a connection that an earlier error closed.
+type unsent interface{ SafeToRetry() bool }
+
 // Classify says which class err belongs to, by SQLSTATE, AWS code and behaviour, never by message text. An *Error keeps
 // its own class. The caller's cancellation is Unknown: it is not the error of the thing being done, look at ctx first.
 func Classify(err error) Class {
@@ -38,6 +41,10 @@ func Classify(err error) Class {
 	}
 	if errors.Is(err, syscall.ENOSPC) {
 		return Operator
+	}
+	var retryable unsent
+	if errors.As(err, &retryable) && retryable.SafeToRetry() {
+		return Transient
 	}
 	var network net.Error
 	switch {

@@ -25,6 +25,12 @@ type awsError string
 func (e awsError) Error() string     { return "api error " + string(e) }
 func (e awsError) ErrorCode() string { return string(e) }
 
+// sendError is as pgconn's are.
+type sendError bool
+
+func (e sendError) Error() string     { return "conn closed" }
+func (e sendError) SafeToRetry() bool { return bool(e) }
+
 func TestClassify(t *testing.T) {
 	timeout := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
 	for _, c := range []struct {
@@ -61,6 +67,8 @@ func TestClassify(t *testing.T) {
 		{"the caller's cancellation", fmt.Errorf("copy: %w", context.Canceled), fault.Unknown},
 		{"a deadline", context.DeadlineExceeded, fault.Transient},
 		{"network timeout", timeout, fault.Transient},
+		{"nothing was sent", fmt.Errorf("ask: %w", sendError(true)), fault.Transient},
+		{"something may have been sent", sendError(false), fault.Unknown},
 		{"end of stream", io.ErrUnexpectedEOF, fault.Transient},
 		{"refused", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, fault.Transient},
 		{"local disk full", &os.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}, fault.Operator},

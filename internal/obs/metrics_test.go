@@ -17,10 +17,26 @@ import (
 
 // record makes every metric appear once.
 func record(m *obs.Metrics) {
-	m.Record("shop", "CopyParts", contract.Beat{Copy: &contract.CopyStatus{Bytes: 100, BytesDone: 40, Rows: 3}})
-	m.Record("shop", "Receive", contract.Beat{Replication: &contract.ReplicationStatus{ReceivedLSN: 9, SpooledBytes: 77}})
+	m.StreamBegins("shop")
+	m.StreamBegins("shop")
+	m.StreamWaits("shop", true)
+	m.StreamWaits("shop", false)
+	m.StreamWaits("shop", true)
+	m.Copied("shop", 2, 30, 1)
+	m.Copied("shop", -1, 4, 0)
+	m.Record("shop", "CopyParts", contract.Beat{Copy: &contract.CopyStatus{Bytes: 100, BytesDone: 40, Rows: 3, Parts: 6, PartsDone: 5}})
+	m.Record("shop", "Receive", contract.Beat{Replication: &contract.ReplicationStatus{ReceivedLSN: 9, SpooledBytes: 77,
+		StreamStatus: contract.StreamStatus{SpooledLSN: 8, SpoolSegments: 3, SpoolOldestSeconds: 61}}})
 	m.Record("shop", "Apply", contract.Beat{Replication: &contract.ReplicationStatus{AppliedLSN: 7, Transactions: 2, Changes: 5}})
-	m.Record("shop", "WatchLag", contract.Beat{Replication: &contract.ReplicationStatus{LagBytes: 2, LagSeconds: 0.5, InSync: true}})
+	m.Record("shop", "WatchLag", contract.Beat{Replication: &contract.ReplicationStatus{LagBytes: 2, LagSeconds: 0.5, InSync: true, StreamStatus: contract.StreamStatus{CatchUpSeconds: 4}}})
+	m.Record("shop", "Apply", contract.Beat{Replication: &contract.ReplicationStatus{AppliedLSN: 7, Transactions: 2, Changes: 5}}) // the same again
+	m.Record("shop", "WatchSlot", contract.Beat{Replication: &contract.ReplicationStatus{StreamStatus: contract.StreamStatus{Slot: &contract.SlotStatus{
+		WALStatus: "unreserved", SafeWALBytes: -1, RetainedBytes: 99, Longest: &contract.OpenTransaction{PID: 1, Seconds: 12.5}}}}})
+	for _, done := range []int64{0, 50, 60, 0, 20} { // the second comparison reads 20
+		m.Record("shop", "CompareAtBarrier", contract.Beat{Verify: &contract.VerifyProgress{Bytes: 60, BytesDone: done, Rows: done / 10}})
+	}
+	m.Verified("shop", obs.Comparison{Result: obs.ResultDiffers, Seconds: 1.5, Chunks: 3, Relied: 4, Differences: 5})
+	m.Verified("shop", obs.Comparison{Result: obs.ResultDiffers, Seconds: 1})
 }
 
 func values(t *testing.T, registry *prometheus.Registry) map[string]float64 {
@@ -31,7 +47,7 @@ func values(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			require.Equal(t, "shop", m.GetLabel()[0].GetValue())
-			found[f.GetName()] = m.GetGauge().GetValue()
+			found[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
 	return found
@@ -43,10 +59,22 @@ func TestBeatsBecomeMetrics(t *testing.T) {
 	record(m)
 	require.Equal(t, map[string]float64{
 		"timeferry_bulk_done_bytes": 40, "timeferry_bulk_total_bytes": 100, "timeferry_bulk_rows": 3,
+		"timeferry_bulk_done_parts": 5, "timeferry_bulk_total_parts": 6, "timeferry_bulk_streams": 2, "timeferry_bulk_waiting_streams": 1,
+		"timeferry_bulk_copied_bytes_total": 34, "timeferry_bulk_copied_rows_total": 2, "timeferry_bulk_copied_parts_total": 1,
 		"timeferry_capture_received_lsn": 9, "timeferry_spool_used_bytes": 77,
 		"timeferry_apply_applied_lsn": 7, "timeferry_apply_transactions": 2, "timeferry_apply_changes": 5,
-		"timeferry_apply_lag_bytes": 2, "timeferry_apply_lag_seconds": 0.5, "timeferry_apply_in_sync": 1,
+		"timeferry_spool_durable_lsn": 8, "timeferry_spool_segments": 3, "timeferry_spool_oldest_seconds": 61, "timeferry_apply_catch_up_seconds": 4,
+		"timeferry_apply_transactions_total": 2, "timeferry_apply_changes_total": 5,
+		"timeferry_capture_slot_retained_bytes": 99, "timeferry_capture_slot_safe_bytes": -1, "timeferry_capture_slot_state": 2, "timeferry_capture_longest_transaction_seconds": 12.5,
+		"timeferry_verify_total_bytes": 60, "timeferry_verify_done_bytes": 20, "timeferry_verify_compared_rows_total": 8, "timeferry_verify_compared_bytes_total": 80,
+		"timeferry_verify_compared_chunks_total": 3, "timeferry_verify_relied_chunks_total": 4, "timeferry_verify_differences_total": 5, "timeferry_verify_seconds_total": 2.5,
+		"timeferry_verify_runs_total": 2,
+		"timeferry_apply_lag_bytes":   2, "timeferry_apply_lag_seconds": 0.5, "timeferry_apply_in_sync": 1,
 	}, values(t, registry))
+	m.StreamEnds("shop", true)
+	m.StreamEnds("shop", false)
+	require.Zero(t, values(t, registry)["timeferry_bulk_streams"])
+	require.Zero(t, values(t, registry)["timeferry_bulk_waiting_streams"])
 	m.Forget("shop")
 	require.Empty(t, values(t, registry))
 }
@@ -54,6 +82,7 @@ func TestBeatsBecomeMetrics(t *testing.T) {
 func TestNoMetricsRecordNothing(t *testing.T) {
 	var m *obs.Metrics
 	record(m)
+	m.StreamEnds("shop", true)
 	m.Forget("shop")
 }
 
@@ -93,4 +122,15 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 		require.Contains(t, string(docs), fmt.Sprintf("| `%s` | %s |\n", f.GetName(), f.GetHelp()))
 	}
 	require.Equal(t, len(families), strings.Count(string(docs), "| `timeferry_"))
+}
+
+// An applier that begins anew counts from zero again, and the counter goes on.
+func TestCountersOutliveTheApplier(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := obs.NewMetrics(registry)
+	for _, n := range []int64{3, 10, 2, 2, 4} {
+		m.Record("shop", "Apply", contract.Beat{Replication: &contract.ReplicationStatus{Transactions: n, Changes: 2 * n}})
+	}
+	require.EqualValues(t, 14, values(t, registry)["timeferry_apply_transactions_total"])
+	require.EqualValues(t, 28, values(t, registry)["timeferry_apply_changes_total"])
 }

@@ -48,7 +48,7 @@ func Tables(ctx context.Context, q Querier, include func(ident.Table) bool) ([]s
 			Identity:       shape.Identity{Kind: r.identity[0], Index: r.identityIndex},
 			ForeignKeysOut: keysOut[r.oid], ForeignKeysIn: keysIn[r.oid]}
 		for _, l := range byRoot[r.oid] {
-			t.Leaves = append(t.Leaves, shape.Leaf{Table: l.table, OID: l.oid, Partitioned: l.kind == "p", Bytes: l.bytes, Pages: l.pages,
+			t.Leaves = append(t.Leaves, shape.Leaf{Table: l.table, OID: l.oid, Partitioned: l.kind == "p", Unlogged: l.persistence == "u", Bytes: l.bytes, Pages: l.pages,
 				Identity: shape.Identity{Kind: l.identity[0], Index: l.identityIndex}, Indexes: indexes[l.oid]})
 			t.Bytes += l.bytes
 			t.Pages += l.pages
@@ -153,6 +153,8 @@ SELECT i.indrelid, ic.relname, i.indisprimary, i.indisunique, i.indisvalid AND i
 		LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0 WHERE k.n <= i.indnkeyatts ORDER BY k.n),
 	NOT EXISTS (SELECT 1 FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
 		LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE k.n <= i.indnkeyatts AND NOT coalesce(a.attnotnull, false)),
+	EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
+		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE k.n <= i.indnkeyatts AND a.attgenerated <> ''),
 	coalesce((SELECT conname FROM pg_constraint x WHERE x.conrelid = i.indrelid AND x.conindid = i.indexrelid AND x.contype IN ('p', 'u', 'x') LIMIT 1), '')
 FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
@@ -168,7 +170,7 @@ func readIndexes(ctx context.Context, q Querier) (map[uint32][]shape.Index, erro
 	for rows.Next() {
 		var relid uint32
 		var x shape.Index
-		if err := rows.Scan(&relid, &x.Name, &x.Primary, &x.Unique, &x.Valid, &x.Immediate, &x.Partial, &x.Expressions, &x.Columns, &x.NotNull, &x.Constraint); err != nil {
+		if err := rows.Scan(&relid, &x.Name, &x.Primary, &x.Unique, &x.Valid, &x.Immediate, &x.Partial, &x.Expressions, &x.Columns, &x.NotNull, &x.Generated, &x.Constraint); err != nil {
 			return nil, err
 		}
 		byTable[relid] = append(byTable[relid], x)

@@ -9,11 +9,13 @@ package pgkit
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // Endpoint is a database, and how to log in. It holds a secret: never log or serialise it.
@@ -69,10 +71,38 @@ const ApplicationName = "timeferry"
 // and default_transaction_read_only is off, so that our own fence does not stop us. A login that worked before and is refused
 // now is tried again for up to two minutes where the password can be rotated.
 func Dial(ctx context.Context, e Endpoint, purpose string) (*pgx.Conn, error) {
+	return DialThrough(ctx, e, purpose, nil)
+}
+
+// DialThrough is Dial with wrap, if not nil, around the reader of what the server sends, from its first message on. It is
+// called for each attempt to connect; the last one's reader is the connection's.
+func DialThrough(ctx context.Context, e Endpoint, purpose string, wrap func(io.Reader) io.Reader) (*pgx.Conn, error) {
+	return dial(ctx, e, purpose, throughReader(wrap), nil)
+}
+
+func throughReader(wrap func(io.Reader) io.Reader) pgconn.BuildFrontendFunc {
+	if wrap == nil {
+		return nil
+	}
+	return func(r io.Reader, w io.Writer) *pgproto3.Frontend { return pgproto3.NewFrontend(wrap(r), w) }
+}
+
+// DialNoticing is Dial with onNotice being called for each notice and warning of the server, from the goroutine that reads.
+func DialNoticing(ctx context.Context, e Endpoint, purpose string, onNotice func(*pgconn.Notice)) (*pgx.Conn, error) {
+	return dial(ctx, e, purpose, nil, onNotice)
+}
+
+func dial(ctx context.Context, e Endpoint, purpose string, build pgconn.BuildFrontendFunc, onNotice func(*pgconn.Notice)) (*pgx.Conn, error) {
 	conn, err := logIn(ctx, e, false, func() (*pgx.Conn, error) {
 		config, reached, err := e.config(ctx, purpose)
 		if err != nil {
 			return nil, err
+		}
+		if build != nil {
+			config.BuildFrontend = build
+		}
+		if onNotice != nil {
+			config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { onNotice(n) }
 		}
 		conn, err := pgx.ConnectConfig(ctx, config)
 		if err != nil {
@@ -92,13 +122,29 @@ func Dial(ctx context.Context, e Endpoint, purpose string) (*pgx.Conn, error) {
 
 // sessionSettings are run on every ordinary connection. transaction_timeout (17) and idle_session_timeout (14) exist only on newer servers.
 // With the keepalives the server gives up a session, and its locks, a minute after our machine vanished, not after two hours.
-const sessionSettings = `SELECT set_config(name, value, false) FROM (VALUES
-	('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+// The first SET stands alone: on a busy server, a database's own statement_timeout could strike while the others are found.
+const sessionSettings = `SET statement_timeout = 0; SELECT set_config(name, value, false) FROM (VALUES
+	('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
 	('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('default_transaction_read_only', 'off'),
 	('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
 	('TimeZone', 'UTC'), ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('extra_float_digits', '3'),
-	('bytea_output', 'hex'), ('standard_conforming_strings', 'on')) s(name, value)
+	('bytea_output', 'hex'), ('lc_monetary', 'C'), ('standard_conforming_strings', 'on')) s(name, value)
 	JOIN pg_catalog.pg_settings USING (name)`
+
+// DialConsole connects to the console of a pooler, which speaks the protocol and knows neither our settings nor prepared
+// statements. The caller closes the connection.
+func DialConsole(ctx context.Context, e Endpoint, purpose string) (*pgconn.PgConn, error) {
+	config, reached, err := e.config(ctx, purpose)
+	if err != nil {
+		return nil, err
+	}
+	delete(config.RuntimeParams, "options") // empty, and yet refused
+	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
+	if err != nil {
+		return nil, explainConnect(e, *reached, err)
+	}
+	return conn, nil
+}
 
 // DialReplication connects for the replication protocol (replication=database). The caller closes the connection.
 func DialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.PgConn, error) {
@@ -111,9 +157,10 @@ func dialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.P
 		return nil, err
 	}
 	config.RuntimeParams["replication"] = "database"
-	// The stream's values come as this session's text: it must not depend on the server's or the database's settings.
+	// The stream's values come as this session's text: it must not depend on the server's or the database's settings. With an
+	// empty search_path the names in regclass and the like come qualified, as the target wants them.
 	config.RuntimeParams["options"] = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0" +
-		" -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex"
+		" -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c lc_monetary=C -c search_path="
 	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
 	if err != nil {
 		return nil, explainReplication(e, explainConnect(e, *reached, err))
@@ -144,7 +191,7 @@ func (e Endpoint) config(ctx context.Context, purpose string) (config *pgx.ConnC
 	config.ConnectTimeout = connectTimeout
 	config.RuntimeParams["client_encoding"] = "UTF8" // else text would come in the database's encoding
 	config.RuntimeParams["application_name"] = ApplicationName + " " + purpose
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 10 * time.Second, Count: 6}}
+	dialer := &net.Dialer{Control: giveUpUnanswered, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 10 * time.Second, Count: 6}}
 	reached = new(bool)
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"timeferry/internal/change"
+	"timeferry/internal/contract"
 )
 
 // Querier is what pgx.Conn, pgx.Tx and pgxpool.Pool have in common.
@@ -28,6 +29,11 @@ func Version(ctx context.Context, q Querier) (int, error) {
 // CurrentLSN is the end of the WAL that the server has written so far.
 func CurrentLSN(ctx context.Context, q Querier) (change.LSN, error) {
 	return lsn(ctx, q, "SELECT pg_current_wal_lsn()::text")
+}
+
+// InsertLSN is the end of the WAL including what the server has not written yet: whatever commits from now on ends beyond it.
+func InsertLSN(ctx context.Context, q Querier) (change.LSN, error) {
+	return lsn(ctx, q, "SELECT pg_current_wal_insert_lsn()::text")
 }
 
 // FlushedLSN is the end of the WAL that is safe on the server's disk.
@@ -53,6 +59,17 @@ func Setting(ctx context.Context, q Querier, name string) (value string, ok bool
 		return "", false, nil
 	}
 	return *v, true, nil
+}
+
+// UnlistedPlugin says whether the server does not let slots have an output plugin, and its list of those that they may have. A server
+// without such a list, or that does not show it to this user, counts as one that lets them.
+func UnlistedPlugin(ctx context.Context, q Querier, plugin string) (list string, unlisted bool, err error) {
+	var value *string
+	err = q.QueryRow(ctx, "SELECT (SELECT setting FROM pg_settings WHERE name = $1)", contract.SettingPlugins).Scan(&value)
+	if err != nil || value == nil {
+		return "", false, err
+	}
+	return *value, !contract.ListsPlugin(*value, plugin), nil
 }
 
 // InTx runs do in one transaction, and commits it if do returns nil.

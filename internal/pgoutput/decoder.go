@@ -19,7 +19,8 @@ type Decoder struct {
 
 // NewDecoder returns a decoder that knows no relation yet.
 func NewDecoder() *Decoder {
-	return &Decoder{relations: map[uint32]*change.Relation{}}
+	// A row of a table without columns is empty, but it is there.
+	return &Decoder{relations: map[uint32]*change.Relation{}, old: []change.Datum{}, new: []change.Datum{}}
 }
 
 // Relation is what the stream said last about the table with this OID, or nil.

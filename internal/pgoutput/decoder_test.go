@@ -46,6 +46,18 @@ func TestDecodeRefusesCutMessages(t *testing.T) {
 	}
 }
 
+// A table may have no columns. Its rows are empty, which is not the same as none.
+func TestDecodeRowWithoutColumns(t *testing.T) {
+	d := pgoutput.NewDecoder()
+	_, _, err := d.Decode([]byte("R" + "\x00\x00\x00\x05" + "s\x00t\x00n" + "\x00\x00"))
+	require.NoError(t, err)
+	ev, ok, err := d.Decode([]byte("I\x00\x00\x00\x05N\x00\x00"))
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NotNil(t, ev.New)
+	require.Empty(t, ev.New)
+}
+
 func TestDecodeErrors(t *testing.T) {
 	relation := "R" + "\x00\x00\x00\x05" + "s\x00t\x00d" + "\x00\x01" + "\x01c\x00\x00\x00\x00\x17\xff\xff\xff\xff"
 	cases := []struct {

@@ -1,4 +1,5 @@
-// Package pgoutput decodes the messages of PostgreSQL's pgoutput plugin, protocol version 1 with logical messages:
+// Package pgoutput decodes the messages of PostgreSQL's pgoutput plugin, protocol version 1 with logical messages, and reads what
+// version 2 adds for transactions that are sent before they commit:
 // https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 //
 // In: one message, as XLogData or the spool holds it. Out: one change.Event whose bytes point into that message.

@@ -39,3 +39,18 @@ func IsLooseMessage(msg []byte) (at change.LSN, ok bool) {
 	}
 	return change.LSN(binary.BigEndian.Uint64(msg[2:])), true
 }
+
+// IsOrigin tells whether msg says that the transaction came to the source from elsewhere by replication.
+func IsOrigin(msg []byte) bool { return len(msg) > 0 && msg[0] == 'O' }
+
+// IsChange tells whether msg changes rows or is a logical message: what a transaction is about, and not how it is described.
+func IsChange(msg []byte) bool {
+	if len(msg) == 0 {
+		return false
+	}
+	switch msg[0] {
+	case 'I', 'U', 'D', 'T', 'M':
+		return true
+	}
+	return false
+}

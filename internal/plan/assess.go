@@ -25,7 +25,7 @@ func Assess(spec contract.Spec, src SourceFacts, dst TargetFacts) []contract.Pro
 	for _, assess := range []func(facts) []contract.Problem{
 		assessVersions, assessPartitions,
 		assessSourcePrivileges, assessTableAccess, assessTargetPrivileges,
-		assessSettings, assessSlots, assessConnections,
+		assessSettings, assessPlugin, assessBuffer, assessSlots, assessConnections, assessBackOff,
 		assessPatterns, assessScope, assessNeeds, assessContent, assessNotables, assessColumns, assessQuotedNames, assessLargeObjects, assessSequences,
 		assessSize, assessCollations, assessExtensions, assessRoles, assessTargetTables, assessLedger,
 		assessIdentities, assessHypertables,
@@ -33,7 +33,8 @@ func Assess(spec contract.Spec, src SourceFacts, dst TargetFacts) []contract.Pro
 	} {
 		found = append(found, assess(f)...)
 	}
-	found = condense(found)
+	SortProblems(found)
+	found = Condense(found)
 	SortProblems(found)
 	return found
 }
@@ -89,11 +90,12 @@ func TargetNames(spec contract.Spec, tables []shape.Table) []ident.Table {
 }
 
 func (f facts) table(name ident.Table) (shape.Table, bool) {
-	i := slices.IndexFunc(f.src.Tables, func(t shape.Table) bool { return t.Table == name })
-	if i < 0 {
-		return shape.Table{}, false
+	for _, tables := range [][]shape.Table{f.src.Tables, f.src.Empty} {
+		if i := slices.IndexFunc(tables, func(t shape.Table) bool { return t.Table == name }); i >= 0 {
+			return tables[i], true
+		}
 	}
-	return f.src.Tables[i], true
+	return shape.Table{}, false
 }
 
 func fatal(code, object, message, remedy string) contract.Problem {

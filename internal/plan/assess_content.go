@@ -25,6 +25,11 @@ func assessContent(f facts) []contract.Problem {
 		if t.Unlogged {
 			unlogged = append(unlogged, t.Table.String())
 		}
+		for _, leaf := range t.Leaves {
+			if leaf.Unlogged && !leaf.Partitioned && !t.Unlogged {
+				unlogged = append(unlogged, leaf.Table.String())
+			}
+		}
 		if t.Inherits || slices.Contains(f.src.InheritanceParents, t.Table) {
 			inheriting = append(inheriting, t.Table.String())
 		}
@@ -32,8 +37,8 @@ func assessContent(f facts) []contract.Problem {
 	for _, t := range f.src.ForeignTables {
 		foreign = append(foreign, t.String())
 	}
-	found := many(warning(CodeUnlogged, "", "unlogged: the rows are copied once, later changes are not replicated",
-		"run ALTER TABLE … SET LOGGED; or leave it if it can be filled again after the switch"), "unlogged tables", unlogged)
+	found := many(warning(CodeUnlogged, "", "unlogged: the rows are copied once, later changes are not replicated, and if there are any, the comparison before the switch finds both sides different and nothing is switched",
+		"run ALTER TABLE … SET LOGGED; or leave the rows out under tables.excludeData, if the table can be filled again after the switch"), "unlogged tables", unlogged)
 	found = append(found, many(info(CodeInheritance, "", "part of an inheritance tree: parents and children move as tables of their own", "keep the whole tree in scope"), "tables", inheriting)...)
 	found = append(found, many(warning(CodeForeignTable, "", "foreign: the rows live elsewhere and are not moved",
 		"make the foreign server reachable from the target, or exclude the table"), "foreign tables", foreign)...)

@@ -12,7 +12,7 @@ import (
 	"timeferry/internal/shape"
 )
 
-func TestAssessHypertables(t *testing.T) {
+func hypertableCases() []findingCase {
 	know := func(w *world, f plan.HypertableFacts) {
 		w.src.ForHypertables = map[ident.Table]plan.HypertableFacts{public("metrics"): f}
 	}
@@ -20,14 +20,7 @@ func TestAssessHypertables(t *testing.T) {
 		w.hypertable().Key, w.table().Indexes = key, []shape.Index{primary("device")}
 	}
 	user := plan.KeyUser{Index: primary("device").Name, Kind: plan.KeyUserForeignKey, Name: "to_metrics", From: public("alerts")}
-	for _, c := range []struct {
-		name     string
-		change   func(*world)
-		severity contract.Severity
-		code     string
-		object   string
-		contains string // in the message or the remedy
-	}{
+	return []findingCase{
 		{"key refused", func(w *world) { choose(w, contract.KeyRefuse) }, contract.Fatal, plan.CodeHypertableKey, "public.metrics", "key: extend"},
 		{"both choices are offered", func(w *world) { choose(w, "") }, contract.Fatal, plan.CodeHypertableKey, "public.metrics", "key: drop"},
 		{"key extended", func(w *world) { choose(w, contract.KeyExtend) }, contract.Info, plan.CodeHypertableKeyExtended, "public.metrics", "in every chunk"},
@@ -59,6 +52,14 @@ func TestAssessHypertables(t *testing.T) {
 			w.hypertable().Columnstore = &contract.Columnstore{}
 			know(w, plan.HypertableFacts{RowSecurity: true})
 		}, contract.Fatal, plan.CodeHypertableRowSecurity, "public.metrics", "leave columnstore out"},
+		{"rule", func(w *world) { know(w, plan.HypertableFacts{Rules: []string{"quiet"}}) }, contract.Fatal, plan.CodeHypertableRule, "public.metrics", `DROP RULE "quiet" ON "public"."metrics"`},
+		{"row trigger with transition tables", func(w *world) { know(w, plan.HypertableFacts{TransitionTriggers: []string{"audit"}}) }, contract.Fatal, plan.CodeHypertableTrigger, "public.metrics", "FOR EACH STATEMENT"},
+		{"check that is not inherited", func(w *world) { know(w, plan.HypertableFacts{NoInherit: []string{"above"}}) }, contract.Fatal, plan.CodeHypertableNoInherit, "public.metrics", "NO INHERIT"},
+		{"generated time", func(w *world) { w.table().Columns[1].Generated = true }, contract.Fatal, plan.CodeHypertableGenerated, "public.metrics", `ALTER COLUMN "ts" DROP EXPRESSION`},
+		{"generated space column", func(w *world) {
+			w.hypertable().SpaceColumn, w.hypertable().SpacePartitions = "device", 4
+			w.table().Columns[0].Generated = true
+		}, contract.Fatal, plan.CodeHypertableGenerated, "public.metrics", "space column device"},
 		{"what partitions have alone", func(w *world) {
 			know(w, plan.HypertableFacts{PartitionOwn: []plan.PartitionOwn{{Partition: public("m_1"), Kind: "index", Name: "a"}, {Partition: public("m_2"), Kind: "index", Name: "b"}}})
 		}, contract.Warning, plan.CodePartitionOwn, "public.metrics", "(2): public.m_1.a, public.m_2.b"},
@@ -75,7 +76,11 @@ func TestAssessHypertables(t *testing.T) {
 			w.hypertable().SpaceColumn, w.hypertable().SpacePartitions = "device", 4
 			know(w, plan.HypertableFacts{NotHashable: true})
 		}, contract.Fatal, plan.CodeHypertableSpaceType, "public.metrics", "hash function"},
-	} {
+	}
+}
+
+func TestAssessHypertables(t *testing.T) {
+	for _, c := range hypertableCases() {
 		t.Run(c.name, func(t *testing.T) {
 			w := goodWorld(t)
 			c.change(w)

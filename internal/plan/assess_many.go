@@ -14,6 +14,9 @@ const (
 	namesInFinding = 5
 	// findingsOfACode is how many findings of one code stand beside each other before they become one.
 	findingsOfACode = 5
+	// errorsOfACode is how many errors of one code are told each by itself. Ten thousand tables of another owner have one cause,
+	// and the findings go into a history, where Temporal takes no more than 2 MB at a time.
+	errorsOfACode = 50
 )
 
 // many makes one finding about all the objects: under its own name if it is one, else under their number, with the first
@@ -39,24 +42,30 @@ func listed(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:namesInFinding], ", "), len(names)-namesInFinding)
 }
 
-// condense makes one finding of each code that has many: the first's words stand for all. Errors stay as they are, since
-// each must be dealt with.
-func condense(found []contract.Problem) []contract.Problem {
-	byCode := map[string][]contract.Problem{}
-	for _, p := range found {
-		if p.Severity != contract.Fatal {
-			byCode[p.Code] = append(byCode[p.Code], p)
-		}
+// Condense makes one finding of each code that has many: the first's words stand for all. Of errors, since each must be dealt
+// with, the first fifty of a code stay as they are, and one more stands for the rest. The order is kept, but for that.
+func Condense(found []contract.Problem) []contract.Problem {
+	type kind struct {
+		fatal bool
+		code  string
 	}
-	said := map[string]bool{}
+	byKind := map[kind][]contract.Problem{}
+	for _, p := range found {
+		k := kind{p.Severity == contract.Fatal, p.Code}
+		byKind[k] = append(byKind[k], p)
+	}
+	told := map[kind]int{}
 	var kept []contract.Problem
 	for _, p := range found {
-		all := byCode[p.Code]
+		k := kind{p.Severity == contract.Fatal, p.Code}
+		all := byKind[k]
+		told[k]++
 		switch {
-		case p.Severity == contract.Fatal || len(all) <= findingsOfACode:
+		case k.fatal && (told[k] <= errorsOfACode || len(all) == errorsOfACode+1), !k.fatal && len(all) <= findingsOfACode:
 			kept = append(kept, p)
-		case !said[p.Code]:
-			said[p.Code] = true
+		case k.fatal && told[k] == errorsOfACode+1:
+			kept = append(kept, condensed(all[errorsOfACode:]))
+		case !k.fatal && told[k] == 1:
 			kept = append(kept, condensed(all))
 		}
 	}
@@ -64,6 +73,7 @@ func condense(found []contract.Problem) []contract.Problem {
 }
 
 func condensed(all []contract.Problem) contract.Problem {
+	all = slices.Clone(all)
 	SortProblems(all)
 	first := all[0]
 	var names []string

@@ -99,7 +99,7 @@ func assessColumns(f facts) []contract.Problem {
 		if t.NeedsTextCopy() {
 			text = append(text, name)
 		}
-		if t.Partitioned {
+		if t.Partitioned && f.src.Version >= ViaRootVersion { // of older ones assessPartitions speaks
 			parted = append(parted, name)
 		}
 		found = append(found, f.generatedIdentity(t)...)
@@ -115,35 +115,25 @@ func hasGenerated(t shape.Table) bool {
 	return slices.ContainsFunc(t.Columns, func(c shape.Column) bool { return c.Generated })
 }
 
-// generatedIdentity finds identities that the stream cannot carry: generated columns are not published. From PostgreSQL
-// 18 on the server refuses the application's updates and deletes of such a table as soon as it is published, be it by a
-// key with a generated column or by the whole row: https://www.postgresql.org/docs/18/logical-replication-gencols.html.
+// generatedIdentity: PostgreSQL 18 refuses the application's updates and deletes of a table that goes by the whole row, as
+// soon as it is published, if it has generated columns, since these are not published:
+// https://www.postgresql.org/docs/18/logical-replication-gencols.html. Keys with generated columns are never chosen.
 func (f facts) generatedIdentity(t shape.Table) []contract.Problem {
-	if t.Unlogged || !hasGenerated(t) {
+	if t.Unlogged || !hasGenerated(t) || f.src.Version < virtualColumnsSince {
 		return nil
 	}
 	ids, _ := Identities(t, f.spec.ReplicaIdentity.Fallback, TimeColumnsOf(f.spec)[t.Table]) // the problem is assessIdentities' to tell
-	for _, id := range ids {
-		if id.Kind == IdentityFull && f.src.Version >= virtualColumnsSince {
-			return []contract.Problem{fatal(CodeGeneratedIdentity, id.Table.String(),
-				"its replica identity is the whole row, which has generated columns: PostgreSQL 18 refuses the application's updates and deletes of such a table once it is published",
-				"add a primary key, or a unique index over columns that are NOT NULL and not generated; or exclude the table")}
-		}
-		indexes := t.Indexes
-		for _, leaf := range t.Leaves {
-			if leaf.Table == id.Table {
-				indexes = leaf.Indexes
-			}
-		}
-		for _, name := range identityColumns(id.Wanted(), indexes) {
-			if c, ok := column(t, name); ok && c.Generated {
-				return []contract.Problem{fatal(CodeGeneratedIdentity, id.Table.String(),
-					"its key has the generated column "+name+", which the change stream does not carry: its updates and deletes could not be told apart",
-					"run on the source: ALTER TABLE "+id.Table.Quote()+" REPLICA IDENTITY USING INDEX with a unique index over ordinary columns; or exclude the table")}
-			}
-		}
+	i := slices.IndexFunc(ids, func(id Identity) bool { return id.Kind == IdentityFull })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	remedy := "add a primary key, or a unique index over columns that are NOT NULL and not generated"
+	if !ids[i].Change && bestIndex(t.Indexes, "") != nil { // somebody has set it so, and need not
+		remedy = "let it go by its key: ALTER TABLE " + ids[i].Table.Quote() + " REPLICA IDENTITY DEFAULT"
+	}
+	return []contract.Problem{fatal(CodeGeneratedIdentity, ids[i].Table.String(),
+		"its replica identity is the whole row, which has generated columns: PostgreSQL 18 refuses the application's updates and deletes of such a table once it is published",
+		remedy+"; or exclude the table")}
 }
 
 func assessQuotedNames(f facts) []contract.Problem {

@@ -29,13 +29,13 @@ type RDSFacts struct {
 	EngineVersion string
 	Family        string
 	Group         string // of parameters, attached now
-	StorageType   string
 	// AllocatedGiB is the storage; MaxAllocatedGiB the limit up to which RDS enlarges it by itself, 0 when it does not.
 	AllocatedGiB, MaxAllocatedGiB   int
 	MultiAZ                         bool
 	Replicas                        []string
 	BackupWindow, MaintenanceWindow string
 	IAMAuth                         bool
+	CPUCredits                      *float64 // balance; nil: none, or nobody asked
 }
 
 // SourceUsage is what goes on at the source at one moment, without our own sessions.
@@ -69,10 +69,7 @@ func AssessRDS(spec contract.Spec, rds RDSFacts, usage SourceUsage, changes []co
 	found := []contract.Problem{info(CodeRDSInstance, rds.ID, fmt.Sprintf("%s, %s %s, class %s, parameter group %s of family %s",
 		kindWords(rds.Kind), rds.Engine, rds.EngineVersion, rds.Class, rds.Group, rds.Family), "")}
 	found = append(found, assessStorage(rds, usage)...)
-	if strings.HasPrefix(rds.Class, "db.t") {
-		found = append(found, info(CodeRDSBurstable, rds.ID, "class "+rds.Class+" lives on CPU credits: a long copy can use them up, and the application gets slow with it",
-			"watch CPUCreditBalance, and lower copy.concurrency or move to another class if it falls"))
-	}
+	found = append(found, assessCredits(spec, rds)...)
 	if rds.BackupWindow != "" {
 		found = append(found, info(CodeRDSWindows, rds.ID, fmt.Sprintf("automated backup %s UTC, maintenance %s UTC: RDS neither attaches a group nor reboots while a backup runs, and may restart the server in the maintenance window",
 			rds.BackupWindow, rds.MaintenanceWindow), "plan the reboot and the cutover outside of both"))
@@ -89,6 +86,25 @@ func AssessRDS(spec contract.Spec, rds RDSFacts, usage SourceUsage, changes []co
 			"enable it (aws rds modify-db-instance --enable-iam-database-authentication), or give source.password another way"))
 	}
 	return found
+}
+
+// assessCredits speaks of classes that live on CPU credits, and of a limit on credits that there are none of.
+func assessCredits(spec contract.Spec, rds RDSFacts) []contract.Problem {
+	limited := spec.Copy.BackOff != nil && spec.Copy.BackOff.CPUCredits > 0
+	switch {
+	case limited && rds.CPUCredits == nil:
+		return []contract.Problem{warning(CodeBackOffBlind, rds.ID,
+			"CloudWatch shows no CPUCreditBalance of the last half hour for class "+rds.Class+": copy.backOff.cpuCredits will never hold the copy back",
+			"leave it out, unless the class is burstable and the instance has only just been made")}
+	case !strings.HasPrefix(rds.Class, "db.t"):
+		return nil
+	}
+	words, remedy := "", "set copy.backOff.cpuCredits, or watch CPUCreditBalance and lower copy.concurrency if it falls"
+	if limited {
+		words = fmt.Sprintf(" (%.0f are left; the copy waits below %d)", *rds.CPUCredits, spec.Copy.BackOff.CPUCredits)
+		remedy = "move to another class if the copy must not wait"
+	}
+	return []contract.Problem{info(CodeRDSBurstable, rds.ID, "class "+rds.Class+" lives on CPU credits: a long copy can use them up, and the application gets slow with it"+words, remedy)}
 }
 
 func kindWords(kind string) string {

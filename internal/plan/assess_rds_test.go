@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -101,4 +102,17 @@ func TestPendingModifications(t *testing.T) {
 	found := plan.PendingModifications("shop-prod", []string{"DBInstanceClass"}, changes)
 	require.Equal(t, []string{plan.CodeRDSPending}, rdsCodes(found, contract.Warning))
 	require.Contains(t, found[0].Message, "DBInstanceClass")
+}
+
+func TestCPUCreditsOfTheClass(t *testing.T) {
+	var spec contract.Spec
+	spec.Copy.BackOff = &contract.BackOff{CPUCredits: 50}
+	plain := plan.AssessRDS(spec, plainRDS, plan.SourceUsage{}, nil)
+	require.Contains(t, rdsCodes(plain, contract.Warning), plan.CodeBackOffBlind)
+	burstable, left := plainRDS, 288.4
+	burstable.Class, burstable.CPUCredits = "db.t4g.large", &left
+	found := plan.AssessRDS(spec, burstable, plan.SourceUsage{}, nil)
+	require.NotContains(t, rdsCodes(found, contract.Warning), plan.CodeBackOffBlind)
+	i := slices.IndexFunc(found, func(p contract.Problem) bool { return p.Code == plan.CodeRDSBurstable })
+	require.Contains(t, found[i].Message, "288 are left; the copy waits below 50")
 }

@@ -7,6 +7,7 @@ import (
 
 	"timeferry/internal/contract"
 	"timeferry/internal/ident"
+	"timeferry/internal/shape"
 )
 
 // Codes of the findings about the scope.
@@ -16,6 +17,8 @@ const (
 	CodePartition     = "pattern-names-partition"
 	CodeNothingToDo   = "no-tables"
 	CodeParentMissing = "referenced-table-not-in-scope"
+	CodeRowsLeftOut   = "rows-left-out"
+	CodeParentEmpty   = "referenced-rows-left-out"
 )
 
 func assessPatterns(f facts) []contract.Problem {
@@ -23,7 +26,7 @@ func assessPatterns(f facts) []contract.Problem {
 	for _, list := range []struct {
 		key      string
 		patterns []string
-	}{{"include", f.spec.Tables.Include}, {"exclude", f.spec.Tables.Exclude}} {
+	}{{"include", f.spec.Tables.Include}, {"exclude", f.spec.Tables.Exclude}, {"excludeData", f.spec.Tables.ExcludeData}} {
 		for _, p := range list.patterns {
 			if p == "*.*" {
 				continue // an empty database is another problem
@@ -59,13 +62,18 @@ func (f facts) assessPattern(key, pattern string) *contract.Problem {
 
 func assessScope(f facts) []contract.Problem {
 	if len(f.src.Tables) == 0 {
-		return []contract.Problem{fatal(CodeNothingToDo, objectSource, "no table is in the scope that tables.include and tables.exclude leave",
+		return []contract.Problem{fatal(CodeNothingToDo, objectSource, "no table is in the scope that tables.include, tables.exclude and tables.excludeData leave",
 			fmt.Sprintf("widen tables.include; the database %s has %d tables", f.src.Database, len(f.src.AllTables)))}
 	}
-	scope := f.inScope()
-	var found []contract.Problem
+	scope, empty := relationsOf(f.src.Tables), relationsOf(f.src.Empty)
+	found := f.assessEmpty()
 	for _, key := range f.src.ForeignKeys {
-		if scope[key.From] && !scope[key.To] {
+		switch {
+		case scope[key.From] && empty[key.To]:
+			found = append(found, warning(CodeParentEmpty, key.From.String(),
+				"its foreign key "+key.Name+" refers to "+key.To.String()+", whose rows tables.excludeData leaves out: the constraint stays NOT VALID, and after the cutover a row that refers to one of those is refused",
+				"fill "+key.To.String()+" on the target before the cutover and validate the constraint, or carry its rows over"))
+		case (scope[key.From] || empty[key.From]) && !scope[key.To] && !empty[key.To]:
 			found = append(found, warning(CodeParentMissing, key.From.String(),
 				"its foreign key "+key.Name+" refers to "+key.To.String()+", which is not in scope: the constraint cannot be kept on the target",
 				"include "+key.To.String()+", or leave it and live without the constraint"))
@@ -74,10 +82,20 @@ func assessScope(f facts) []contract.Problem {
 	return found
 }
 
-// inScope is the set of names in scope, with partitions.
-func (f facts) inScope() map[ident.Table]bool {
+// assessEmpty names the tables that come without rows.
+func (f facts) assessEmpty() []contract.Problem {
+	var names []string
+	for _, t := range f.src.Empty {
+		names = append(names, t.Table.String())
+	}
+	return many(info(CodeRowsLeftOut, "", "tables.excludeData: the definition is carried over, but neither rows nor changes; the table arrives empty, and views over it show it so",
+		"see that the application does without the rows, or fill it on the target after the migration has made it"), "tables", names)
+}
+
+// relationsOf is the set of the tables' names, with partitions.
+func relationsOf(tables []shape.Table) map[ident.Table]bool {
 	set := map[ident.Table]bool{}
-	for _, t := range f.src.Tables {
+	for _, t := range tables {
 		set[t.Table] = true
 		for _, leaf := range t.Leaves {
 			set[leaf.Table] = true

@@ -16,7 +16,6 @@ const (
 	CodeWALSenders           = "wal-senders"
 	CodeOldSnapshotThreshold = "old-snapshot-threshold"
 	CodeSlotKeepSize         = "slot-wal-keep-size"
-	CodeConnections          = "connections"
 	CodeIdleSlotTimeout      = "idle-slot-timeout"
 	CodeTargetWorkers        = "target-workers"
 )
@@ -121,26 +120,4 @@ func (f facts) limit(setting string) int {
 		return 0
 	}
 	return n
-}
-
-// assessConnections counts what the copy needs: one connection a table job and side, index jobs on the target, and a few
-// for the slot, the bookkeeping and the verification.
-func assessConnections(f facts) []contract.Problem {
-	const others = 4
-	var found []contract.Problem
-	for _, c := range []struct {
-		object               string
-		limit, used, needed  int
-		settingsToLessenNeed string
-	}{
-		{objectSource, f.src.MaxConnections, f.src.Connections, f.spec.Copy.Concurrency + others, "copy.concurrency"},
-		{objectTarget, f.dst.MaxConnections, f.dst.Connections, f.spec.Copy.Concurrency + f.spec.Copy.IndexJobs + others, "copy.concurrency or copy.indexJobs"},
-	} {
-		if c.limit-c.used < c.needed {
-			found = append(found, warning(CodeConnections, c.object,
-				fmt.Sprintf("%d of %d connections are in use, and the migration opens up to %d", c.used, c.limit, c.needed),
-				"lower "+c.settingsToLessenNeed+", or raise max_connections"))
-		}
-	}
-	return found
 }

@@ -54,23 +54,26 @@ func TestAssessFindsNothingInAGoodWorld(t *testing.T) {
 	require.Empty(t, plan.Assess(w.spec, w.src, w.dst))
 }
 
-func TestAssess(t *testing.T) {
+// findingCase is a world that something speaks against, and what is said of it.
+type findingCase struct {
+	name     string
+	change   func(*world)
+	severity contract.Severity
+	code     string
+	object   string
+	contains string // in the message or the remedy
+}
+
+func assessCases() []findingCase {
 	rds := func(w *world, reboot string) {
 		w.spec.Source.RDS = &contract.RDS{Instance: "shop-prod"}
 		w.spec.Prepare.Reboot = reboot
 	}
-	for _, c := range []struct {
-		name     string
-		change   func(*world)
-		severity contract.Severity
-		code     string
-		object   string
-		contains string // in the message or the remedy
-	}{
+	return []findingCase{
 		{"source too old", func(w *world) { w.src.Version = 110022 }, contract.Fatal, plan.CodeSourceVersion, "source", "12 to 18"},
 		{"source too new", func(w *world) { w.src.Version, w.dst.Version = 190000, 190000 }, contract.Fatal, plan.CodeSourceVersion, "source", "PostgreSQL 19"},
-		{"partitions before 13", func(w *world) { w.src.Version, w.table().Partitioned, w.spec.Hypertables = 120022, true, nil }, contract.Fatal, plan.CodePartitionsBefore13, "public.metrics", "PostgreSQL 13"},
-		{"partitions of a future hypertable before 13", func(w *world) { w.src.Version, w.table().Partitioned = 120022, true }, contract.Fatal, plan.CodePartitionsBefore13, "public.metrics", "detach"},
+		{"partitions before 13", func(w *world) { w.src.Version, w.table().Partitioned, w.spec.Hypertables = 120022, true, nil }, contract.Warning, plan.CodePartitionsBefore13, "public.metrics", "PostgreSQL 13"},
+		{"partitions of a future hypertable before 13", func(w *world) { w.src.Version, w.table().Partitioned = 120022, true }, contract.Warning, plan.CodePartitionsBefore13, "public.metrics", "pg_partman"},
 		{"target too old", func(w *world) { w.src.Version, w.dst.Version = 120022, 110022 }, contract.Fatal, plan.CodeTargetVersion, "target", "PostgreSQL 11"},
 		{"target older", func(w *world) { w.dst.Version = 140000 }, contract.Warning, plan.CodeTargetOlder, "target", "PostgreSQL 15 or later"},
 		{"source is a replica", func(w *world) { w.src.InRecovery = true }, contract.Fatal, plan.CodeSourceIsReplica, "source", "primary"},
@@ -79,6 +82,14 @@ func TestAssess(t *testing.T) {
 		{"timescaledb not created", func(w *world) { w.dst.TimescaleDB = "" }, contract.Fatal, plan.CodeTimescaleMissing, "target", "CREATE EXTENSION timescaledb"},
 		{"apache edition", func(w *world) { w.dst.License, w.hypertable().Retention = "apache", "1 year" }, contract.Fatal, plan.CodeTimescaleLicense, "public.metrics", "Apache"},
 		{"encoding", func(w *world) { w.src.Encoding = "SQL_ASCII" }, contract.Fatal, plan.CodeEncoding, "target", "SQL_ASCII"},
+		{"plugin not listed", func(w *world) {
+			w.spec.Replication.Plugin, w.src.Settings[contract.SettingPlugins] = "wal2json", "pgoutput, test_decoding"
+		}, contract.Fatal, plan.CodePluginUnlisted, "source", "ALTER SYSTEM SET output_plugin_libraries = 'pgoutput', 'test_decoding', 'wal2json'; SELECT pg_reload_conf()"},
+		{"plugin and encoding", func(w *world) { w.spec.Replication.Plugin, w.src.Encoding = "wal2json", "LATIN1" }, contract.Fatal, plan.CodePluginEncoding, "source", "LATIN1"},
+		{"plugin and numbers", func(w *world) {
+			w.spec.Replication.Plugin = "wal2json"
+			w.table().Columns = append(w.table().Columns, shape.Column{Name: "degrees", TypeOID: 701, Type: "double precision"})
+		}, contract.Warning, plan.CodePluginNumbers, "public.metrics", "degrees"},
 		{"smaller encoding", func(w *world) { w.dst.Encoding = "LATIN1" }, contract.Fatal, plan.CodeEncoding, "target", "LATIN1"},
 
 		{"cannot replicate", func(w *world) { w.src.CanReplicate = false }, contract.Fatal, plan.CodeReplicationPrivilege, "source", `ALTER ROLE "master" REPLICATION`},
@@ -96,12 +107,26 @@ func TestAssess(t *testing.T) {
 		{"wal_level on RDS", func(w *world) { w.src.Settings["wal_level"] = "replica"; rds(w, "approve") }, contract.Info, plan.CodeWALLevel, "source", "rebooted once"},
 		{"wal_level on RDS without reboot", func(w *world) { w.src.Settings["wal_level"] = "replica"; rds(w, "never") }, contract.Fatal, plan.CodeWALLevel, "source", "rds.logical_replication"},
 		{"old_snapshot_threshold", func(w *world) { w.src.Settings["old_snapshot_threshold"] = "60min" }, contract.Warning, plan.CodeOldSnapshotThreshold, "source", "60min"},
+		{"buffer on the source", func(w *world) { w.spec.Replication.Buffer = "source" }, contract.Warning, plan.CodeWALStays, "source", "sets no limit"},
 		{"max_slot_wal_keep_size", func(w *world) { w.src.Settings["max_slot_wal_keep_size"] = "1GB" }, contract.Warning, plan.CodeSlotKeepSize, "source", "1GB"},
 		{"slots", func(w *world) { w.src.SlotsUsed = 9 }, contract.Fatal, plan.CodeReplicationSlots, "source", "raise max_replication_slots to 11"},
 		{"slots on RDS", func(w *world) { w.src.SlotsUsed = 9; rds(w, "auto") }, contract.Fatal, plan.CodeReplicationSlots, "source", "prepare.parameters.max_replication_slots"},
 		{"senders", func(w *world) { w.src.SendersUsed = 9 }, contract.Fatal, plan.CodeWALSenders, "source", "9 of 10"},
 		{"connections on the source", func(w *world) { w.src.Connections = 95 }, contract.Warning, plan.CodeConnections, "source", "95 of 100"},
 		{"connections on the target", func(w *world) { w.dst.Connections = 91 }, contract.Warning, plan.CodeConnections, "target", "91 of 100"},
+		{"too few connections at all", func(w *world) {
+			w.dst.MaxConnections, w.dst.Settings = 25, map[string]string{"superuser_reserved_connections": "3", "reserved_connections": "4"}
+		}, contract.Fatal, plan.CodeConnections, "target", "7 are reserved, and the migration opens up to 19 (3 for each of 4 streams, 2 for index builds, and 5)"},
+		{"connections that the back-off takes", func(w *world) {
+			w.src.MaxConnections, w.src.Connections, w.spec.Copy.BackOff = 20, 9, &contract.BackOff{ActiveSessions: 5}
+		}, contract.Warning, plan.CodeConnections, "source", "up to 13 (2 for each of 4 streams, and 5)"},
+		{"fewer connections after the reboot", func(w *world) {
+			rds(w, "auto")
+			w.spec.Prepare.Parameters = map[string]string{"max_connections": "7", "max_replication_slots": "10", "max_wal_senders": "10"}
+		}, contract.Fatal, plan.CodeConnections, "source", "10 of 7"},
+		{"back-off that sees nothing", func(w *world) {
+			w.src.StatsHidden, w.spec.Copy.BackOff = true, &contract.BackOff{ReplicaLag: "30s", ActiveSessions: 5}
+		}, contract.Warning, plan.CodeBackOffBlind, "source", `GRANT pg_read_all_stats TO "master"`},
 
 		{"include names nothing", func(w *world) { w.spec.Tables.Include = []string{"public.nope", "*.*"} }, contract.Fatal, plan.CodeNoSuchTable, "public.nope", "tables.include"},
 		{"exclude names nothing", func(w *world) { w.spec.Tables.Exclude = []string{"public.nope"} }, contract.Fatal, plan.CodeNoSuchTable, "public.nope", "tables.exclude"},
@@ -114,9 +139,24 @@ func TestAssess(t *testing.T) {
 		{"foreign key out of scope", func(w *world) {
 			w.src.ForeignKeys = []plan.ForeignKey{{Name: "fk", From: public("metrics"), To: public("other")}}
 		}, contract.Warning, plan.CodeParentMissing, "public.metrics", "public.other"},
+		{"rows left out", func(w *world) {
+			w.src.Empty = []shape.Table{{Table: public("other")}}
+		}, contract.Info, plan.CodeRowsLeftOut, "public.other", "arrives empty"},
+		{"referenced rows left out", func(w *world) {
+			w.src.Empty = []shape.Table{{Table: public("other")}}
+			w.src.ForeignKeys = []plan.ForeignKey{{Name: "fk", From: public("metrics"), To: public("other")}}
+		}, contract.Warning, plan.CodeParentEmpty, "public.metrics", "NOT VALID"},
+		{"a table without rows refers to one out of scope", func(w *world) {
+			w.src.Empty = []shape.Table{{Table: public("other")}}
+			w.src.ForeignKeys = []plan.ForeignKey{{Name: "fk", From: public("other"), To: public("third")}}
+		}, contract.Warning, plan.CodeParentMissing, "public.other", "public.third"},
+		{"pattern of rows to leave out, without match", func(w *world) { w.spec.Tables.ExcludeData = []string{"public.audit"} }, contract.Fatal, plan.CodeNoSuchTable, "public.audit", "tables.excludeData"},
 
 		{"foreign table", func(w *world) { w.src.ForeignTables = []ident.Table{public("far")} }, contract.Warning, plan.CodeForeignTable, "public.far", "foreign"},
 		{"inheritance", func(w *world) { w.spec.Hypertables = nil; w.table().Inherits = true }, contract.Info, plan.CodeInheritance, "public.metrics", "inheritance"},
+		{"unlogged partition", func(w *world) {
+			w.table().Partitioned, w.table().Leaves = true, []shape.Leaf{{Table: public("m_1"), Unlogged: true, Identity: shape.Identity{Kind: 'd'}, Indexes: []shape.Index{primary("device", "ts")}}}
+		}, contract.Warning, plan.CodeUnlogged, "public.m_1", "SET LOGGED"},
 		{"unlogged", func(w *world) { w.spec.Hypertables = nil; w.table().Unlogged = true }, contract.Warning, plan.CodeUnlogged, "public.metrics", "SET LOGGED"},
 		{"hypertable on the source", func(w *world) { w.src.Hypertables = []ident.Table{public("metrics")} }, contract.Fatal, plan.CodeSourceHypertable, "public.metrics", "already"},
 		{"large objects", func(w *world) { w.src.LargeObjects = 7 }, contract.Warning, plan.CodeLargeObjects, "source", "7 large objects"},
@@ -210,7 +250,14 @@ func TestAssess(t *testing.T) {
 		{"long transaction", func(w *world) {
 			w.src.LongTransactions = []plan.Transaction{{PID: 42, User: "app", Application: "etl", Age: 10 * time.Minute}}
 		}, contract.Warning, plan.CodeLongTransaction, "pid 42", "pg_terminate_backend(42)"},
-	} {
+	}
+}
+
+func TestAssess(t *testing.T) { runFindingCases(t, assessCases()) }
+
+func runFindingCases(t *testing.T, cases []findingCase) {
+	t.Helper()
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			w := goodWorld(t)
 			c.change(w)
@@ -275,10 +322,13 @@ func TestAssessLetsPass(t *testing.T) {
 	}
 }
 
-func TestPartitionsFrom13OnAreNoError(t *testing.T) {
+func TestPartitionsFrom13OnJoinByThemselves(t *testing.T) {
 	w := goodWorld(t)
 	w.src.Version, w.table().Partitioned = 130000, true
-	require.False(t, plan.HasFatal(plan.Assess(w.spec, w.src, w.dst)))
+	for _, p := range plan.Assess(w.spec, w.src, w.dst) {
+		require.NotEqual(t, plan.CodePartitionsBefore13, p.Code)
+		require.NotEqual(t, contract.Fatal, p.Severity)
+	}
 }
 
 // The remedy is a list of commands, and each must name what the run really made.

@@ -52,8 +52,8 @@ func assessVersions(f facts) []contract.Problem {
 	return append(append(found, assessTimescale(f)...), assessEncoding(f)...)
 }
 
-// assessPartitions refuses partitioned tables of a source that publishes their changes under the partitions' names: rows
-// are planned, copied and applied under the root's name.
+// assessPartitions warns of partitioned tables of a source that publishes their changes under the partitions' names: each
+// partition joins the publication by itself, so one that is made later does not.
 func assessPartitions(f facts) []contract.Problem {
 	if f.src.Version >= ViaRootVersion {
 		return nil
@@ -61,9 +61,9 @@ func assessPartitions(f facts) []contract.Problem {
 	var found []contract.Problem
 	for _, t := range f.src.Tables {
 		if t.Partitioned {
-			found = append(found, fatal(CodePartitionsBefore13, t.Table.String(),
-				"it is partitioned, and before PostgreSQL 13 a partitioned table's changes are published under its partitions' names, not under its own",
-				"upgrade the source to PostgreSQL 13 or later; or exclude the table and move it yourself; or detach its partitions, so that each moves as a table of its own"))
+			found = append(found, warning(CodePartitionsBefore13, t.Table.String(),
+				"it is partitioned, and before PostgreSQL 13 each partition is published by itself: one that is made or attached after the start is named as a new table, but its rows are not carried over; dropping or detaching one does not reach the target",
+				"make the partitions that will be needed until the cutover before the start, drop and detach none, and let pg_partman and its like rest meanwhile"))
 		}
 	}
 	return found

@@ -27,6 +27,8 @@ type SourceFacts struct {
 	CanReplicate bool // REPLICATION, or member of rds_replication
 	CanCreate    bool // CREATE on the database: publications need it
 	OwnsDatabase bool // member of the database's owner: the fence needs it
+	// StatsHidden is true when the user does not see what the sessions of others do, nor their standbys.
+	StatsHidden bool
 	// NotOwned are the tables and partitions in scope whose owner the user is not a member of.
 	NotOwned []ident.Table
 	// Unreadable are those that the user may not SELECT from.
@@ -41,8 +43,9 @@ type SourceFacts struct {
 	MaxConnections int
 	Connections    int
 
-	// Tables in scope. AllTables names every user table, and Partitions every partition with its root, in scope or not.
+	// Tables in scope. Those of which only the definition is carried over are in Empty instead. AllTables names every user table, and Partitions every partition with its root, in scope or not.
 	Tables     []shape.Table
+	Empty      []shape.Table
 	AllTables  []ident.Table
 	Partitions map[ident.Table]ident.Table
 	// InheritanceParents have children by old-style inheritance.

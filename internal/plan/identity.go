@@ -152,6 +152,8 @@ func rejection(x shape.Index) string {
 		return "over an expression"
 	case !x.NotNull:
 		return "over nullable columns"
+	case x.Generated:
+		return "over a generated column, which the change stream does not carry"
 	}
 	return ""
 }
@@ -189,7 +191,7 @@ const (
 func noIdentityProblem(t shape.Table) *contract.Problem {
 	return &contract.Problem{Severity: contract.Fatal, Code: CodeNoIdentity, Object: t.Table.String(),
 		Message: "it has neither a primary key nor a usable unique index" + rejections(t.Indexes) + ", and replicaIdentity.fallback is fail",
-		Remedy:  "add a primary key, or a unique index over columns that are NOT NULL, or set replicaIdentity.fallback to full"}
+		Remedy:  "add a primary key, or a unique index over columns that are NOT NULL" + notGenerated(t) + ", or set replicaIdentity.fallback to full"}
 }
 
 func insertOnlyProblem(t shape.Table) *contract.Problem {
@@ -203,7 +205,15 @@ func fullProblem(t shape.Table) *contract.Problem {
 	return &contract.Problem{Severity: contract.Warning, Code: CodeIdentityFull, Object: t.Table.String(),
 		Message: fmt.Sprintf("it has neither a primary key nor a usable unique index%s: it gets REPLICA IDENTITY FULL, so each update and delete writes the whole old row to the WAL and is slow to apply%s",
 			rejections(t.Indexes), counts(t)),
-		Remedy: "add a primary key, or a unique index over columns that are NOT NULL; nothing need be done if it is rarely updated"}
+		Remedy: "add a primary key, or a unique index over columns that are NOT NULL" + notGenerated(t) + "; nothing need be done if it is rarely updated"}
+}
+
+// notGenerated keeps the advice from being followed with a column of the wrong sort.
+func notGenerated(t shape.Table) string {
+	if hasGenerated(t) {
+		return " and not generated"
+	}
+	return ""
 }
 
 func counts(t shape.Table) string {

@@ -29,6 +29,10 @@ func with(x shape.Index, change func(*shape.Index)) shape.Index {
 	return x
 }
 
+func generated(x shape.Index) shape.Index {
+	return with(x, func(x *shape.Index) { x.Generated = true })
+}
+
 func TestIdentityOfATable(t *testing.T) {
 	nullable := with(unique("u", "a"), func(x *shape.Index) { x.NotNull = false })
 	partial := with(unique("u", "a"), func(x *shape.Index) { x.Partial = true })
@@ -57,6 +61,10 @@ func TestIdentityOfATable(t *testing.T) {
 		{"expression", shape.Identity{Kind: 'd'}, []shape.Index{with(unique("u", ""), func(x *shape.Index) { x.Expressions = true })}, "", 'f', "", true},
 		{"invalid", shape.Identity{Kind: 'd'}, []shape.Index{with(unique("u", "a"), func(x *shape.Index) { x.Valid = false })}, "", 'f', "", true},
 		{"deferrable", shape.Identity{Kind: 'd'}, []shape.Index{with(unique("u", "a"), func(x *shape.Index) { x.Immediate = false })}, "", 'f', "", true},
+		{"primary key over a generated column does not work", shape.Identity{Kind: 'd'}, []shape.Index{generated(primary("g"))}, "", 'f', "", true},
+		{"primary key over a generated column, but a unique index", shape.Identity{Kind: 'd'}, []shape.Index{generated(primary("g")), unique("u", "a", "b")}, "", 'i', "u", true},
+		{"generated columns are no choice, however few", shape.Identity{Kind: 'd'}, []shape.Index{generated(unique("a", "g")), unique("b", "x", "y")}, "", 'i', "b", true},
+		{"index already, over a generated column", shape.Identity{Kind: 'i', Index: "u"}, []shape.Index{generated(unique("u", "g")), primary("id")}, "", 'd', "", true},
 		{"not unique", shape.Identity{Kind: 'd'}, []shape.Index{with(unique("u", "a"), func(x *shape.Index) { x.Unique = false })}, "", 'f', "", true},
 		{"nothing at all", shape.Identity{Kind: 'n'}, nil, "", 'f', "", true},
 		{"full already", shape.Identity{Kind: 'f'}, nil, "", 'f', "", false},
@@ -125,6 +133,9 @@ func TestIdentitiesOfPartitionsFollowTheRoot(t *testing.T) {
 		{"partition's wider primary key covers the root's index", shape.Table{Identity: d, Indexes: []shape.Index{unique("root_u", "ts")}},
 			leaf("a", d, primary("id", "ts"), unique("leaf_u", "ts")), "d", false},
 		{"root full: partition full in spite of its key", shape.Table{Identity: d}, leaf("a", d, leafPrimary), "f", true},
+		{"partition by a wider index with a generated column", shape.Table{Identity: d, Indexes: []shape.Index{unique("root_u", "ts")}},
+			leaf("a", shape.Identity{Kind: 'i', Index: "own"}, generated(unique("own", "ts", "g")), unique("leaf_u", "ts")), "ileaf_u", true},
+		{"root's key is generated: the whole row", shape.Table{Identity: d, Indexes: []shape.Index{generated(primary("g"))}}, leaf("a", d, generated(primary("g"))), "f", true},
 		{"partition lacks the root's index", shape.Table{Identity: d, Indexes: []shape.Index{unique("root_u", "ts")}}, leaf("a", d), "f", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -153,12 +164,14 @@ func TestSkippedPartitionsAllTakeInsertsOnly(t *testing.T) {
 
 func TestPublicationPlan(t *testing.T) {
 	d := shape.Identity{Kind: 'd'}
+	unlogged := leaf("parts_3", d, primary("id"))
+	unlogged.Unlogged = true
 	tables := []shape.Table{
 		{Table: public("keyed"), Identity: d, Indexes: []shape.Index{primary("id")}},
 		{Table: public("log"), Identity: d},
 		{Table: public("cache"), Identity: d, Unlogged: true, Indexes: []shape.Index{primary("id")}},
 		{Table: public("parts"), Identity: d, Partitioned: true, Indexes: []shape.Index{primary("id")},
-			Leaves: []shape.Leaf{leaf("parts_1", d, primary("id")), {Table: public("parts_2"), Partitioned: true}, leaf("parts_2_1", d, primary("id"))}},
+			Leaves: []shape.Leaf{leaf("parts_1", d, primary("id")), {Table: public("parts_2"), Partitioned: true}, leaf("parts_2_1", d, primary("id")), unlogged}},
 	}
 	full := plan.PublicationPlan(tables, plan.IdentitiesOf(tables, "full", nil), 150000)
 	require.Equal(t, plan.Publication{ViaRoot: true, All: []ident.Table{public("keyed"), public("log"), public("parts")}}, full)

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"timeferry/internal/ident"
 	"timeferry/internal/shape"
 )
@@ -31,7 +33,7 @@ func (p Publication) Names(name string) []string {
 }
 
 // PublicationPlan sorts the tables into the two publications by their identities (those of every table, as Identities
-// chose them). Unlogged tables have no WAL and cannot be published: they are left out, as the problems say.
+// chose them). Unlogged tables and partitions have no WAL and cannot be published: they are left out, as the problems say.
 func PublicationPlan(tables []shape.Table, identities []Identity, serverVersion int) Publication {
 	p := Publication{ViaRoot: serverVersion >= ViaRootVersion}
 	kinds := map[ident.Table]byte{}
@@ -46,13 +48,19 @@ func PublicationPlan(tables []shape.Table, identities []Identity, serverVersion 
 			p.add(t.Table, kinds[t.Table])
 			continue
 		}
-		for _, leaf := range t.Leaves {
-			if !leaf.Partitioned {
-				p.add(leaf.Table, kinds[leaf.Table])
-			}
+		for _, leaf := range StreamedLeaves(t) {
+			p.add(leaf.Table, kinds[leaf.Table])
 		}
 	}
 	return p
+}
+
+// StreamedLeaves are the partitions that have changes to publish: those with rows, unless they or their root are unlogged.
+func StreamedLeaves(t shape.Table) []shape.Leaf {
+	if t.Unlogged {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(t.Leaves), func(l shape.Leaf) bool { return l.Partitioned || l.Unlogged })
 }
 
 // add puts a relation without a known identity among the insert-only ones: to publish its updates would make the

@@ -73,7 +73,7 @@ func Suggest(spec contract.Spec, candidates []Candidate, memoryBytes int64) []co
 	})
 	suggestions := []contract.HypertableSuggestion{}
 	for _, c := range byBytes {
-		if _, there := have[c.Table.Table]; there || c.Inherits || c.Unlogged || !spec.Tables.Includes(c.Table.Table) {
+		if _, there := have[c.Table.Table]; there || c.Inherits || c.Unlogged || !spec.Tables.Moves(c.Table.Table) {
 			continue
 		}
 		if s, ok := c.suggestion(memoryBytes); ok {

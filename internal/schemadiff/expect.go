@@ -11,7 +11,7 @@ import (
 
 // report puts a difference where it belongs.
 func (c *comparison) report(s, t *Object, d Difference) {
-	for _, rule := range []func(s, t *Object, d Difference) string{c.missingOnTarget, c.onlyOnTarget, c.otherRoles, c.otherHypertable, c.otherForNow, c.targetsOwn} {
+	for _, rule := range []func(s, t *Object, d Difference) string{c.missingOnTarget, c.onlyOnTarget, c.otherRoles, c.otherHypertable, c.otherForNow, c.withoutRows, c.targetsOwn} {
 		if why := rule(s, t, d); why != "" {
 			d.Expected, d.Why = true, why
 			c.result.Expected = append(c.result.Expected, d)
@@ -151,6 +151,21 @@ func (c *comparison) otherForNow(s, t *Object, d Difference) string {
 		return "the migration has changed it on the source, for its time"
 	case d.Property == "forced row security" && c.plan.BeforeCutover && d.Source == "true":
 		return "it is set at cutover"
+	}
+	return ""
+}
+
+// withoutRows: what cannot hold for a table whose rows are left out.
+func (c *comparison) withoutRows(s, t *Object, d Difference) string {
+	if s == nil || t == nil || s.Kind != Constraint || d.Property != "validated" || d.Target != "false" || s.property("_foreign") != "true" {
+		return ""
+	}
+	oid, err := strconv.ParseUint(s.property("_refers to"), 10, 32)
+	if err != nil {
+		return ""
+	}
+	if root, ok := c.source.root(uint32(oid)); ok && c.plan.Tables.Includes(root.name) && !c.plan.Tables.Moves(root.name) {
+		return "the rows that it refers to, of " + root.name.String() + ", are left out"
 	}
 	return ""
 }

@@ -18,6 +18,8 @@ const (
 	Progress Kind = 'K'
 	// Relation is a relation message carried over from earlier segments; only in a segment's head.
 	Relation Kind = 'R'
+	// Block is many records in one frame, see AppendBlock.
+	Block Kind = 'Z'
 )
 
 // Frame is one record of a segment.
@@ -83,7 +85,7 @@ func DecodeFrame(b []byte) (f Frame, size int, err error) {
 	}, size, nil
 }
 
-func known(k Kind) bool { return k == Message || k == Progress || k == Relation }
+func known(k Kind) bool { return k == Message || k == Progress || k == Relation || k == Block }
 
 // MaxFound is the greatest payload that FindFrame looks for: it bounds the work, and nearly all frames are smaller.
 const MaxFound = 1 << 20

@@ -15,8 +15,9 @@ import (
 const (
 	// HeaderSize is the number of bytes that a segment's header takes.
 	HeaderSize = 48
-	// Version is what this code writes, and the only one that it reads.
-	Version = 1
+	// Plain is the version of segments whose records are a frame each, Blocks of those that have them in blocks.
+	Plain  = 1
+	Blocks = 2
 
 	magic     = "TFSPOOL\n"
 	extension = ".seg"
@@ -24,6 +25,8 @@ const (
 
 // Header is the beginning of a segment.
 type Header struct {
+	// Version is Plain or Blocks; zero is written as Plain.
+	Version uint32
 	// Sequence counts the segments of one spool from 1.
 	Sequence uint64
 	// Base separates the segment from those before it: every transaction before it ends at or before Base, every one in it
@@ -47,7 +50,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func AppendHeader(dst []byte, h Header) []byte {
 	start := len(dst)
 	dst = append(dst, magic...)
-	dst = binary.BigEndian.AppendUint32(dst, Version)
+	dst = binary.BigEndian.AppendUint32(dst, max(h.Version, Plain))
 	dst = binary.BigEndian.AppendUint32(dst, h.HeadBytes)
 	dst = binary.BigEndian.AppendUint64(dst, h.Sequence)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Base))
@@ -64,10 +67,12 @@ func ParseHeader(b []byte) (Header, error) {
 	if crc32.Checksum(b[:HeaderSize-4], castagnoli) != binary.BigEndian.Uint32(b[HeaderSize-4:]) {
 		return Header{}, ErrNoHeader
 	}
-	if version := binary.BigEndian.Uint32(b[8:]); version != Version {
-		return Header{}, fmt.Errorf("%w: %d, this program knows %d", ErrVersion, version, Version)
+	version := binary.BigEndian.Uint32(b[8:])
+	if version != Plain && version != Blocks {
+		return Header{}, fmt.Errorf("%w: %d, this program knows %d and %d", ErrVersion, version, Plain, Blocks)
 	}
 	h := Header{
+		Version:   version,
 		HeadBytes: binary.BigEndian.Uint32(b[12:]),
 		Sequence:  binary.BigEndian.Uint64(b[16:]),
 		Base:      change.LSN(binary.BigEndian.Uint64(b[24:])),

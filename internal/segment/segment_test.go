@@ -13,7 +13,7 @@ import (
 )
 
 func TestHeaderRoundTrip(t *testing.T) {
-	h := segment.Header{Sequence: 7, Base: 0x1_0000_0002, Created: time.Unix(1_700_000_000, 5).UTC(), HeadBytes: 1234}
+	h := segment.Header{Version: segment.Blocks, Sequence: 7, Base: 0x1_0000_0002, Created: time.Unix(1_700_000_000, 5).UTC(), HeadBytes: 1234}
 	b := segment.AppendHeader([]byte("before"), h)[len("before"):]
 	require.Len(t, b, segment.HeaderSize)
 	got, err := segment.ParseHeader(append(b, "more"...))
@@ -33,11 +33,11 @@ func TestHeaderRoundTrip(t *testing.T) {
 func TestHeaderOfLaterVersion(t *testing.T) {
 	_, err := segment.ParseHeader(laterVersion)
 	require.ErrorIs(t, err, segment.ErrVersion)
-	require.ErrorContains(t, err, "2, this program knows 1")
+	require.ErrorContains(t, err, "3, this program knows 1 and 2")
 }
 
-// laterVersion was made from docs/spool-format.md with another implementation of CRC32C: version 2, everything else zero.
-var laterVersion = append(append([]byte("TFSPOOL\n\x00\x00\x00\x02"), make([]byte, 32)...), 0x2e, 0xd5, 0xf2, 0xcf)
+// laterVersion was made from docs/spool-format.md with another implementation of CRC32C: version 3, everything else zero.
+var laterVersion = append(append([]byte("TFSPOOL\n\x00\x00\x00\x03"), make([]byte, 32)...), 0x74, 0xec, 0xd9, 0xe0)
 
 func TestNames(t *testing.T) {
 	name := segment.Name(255, 0x16_0000_00ff)

@@ -26,6 +26,8 @@ type Table struct {
 	Bytes         int64
 	Pages         int64
 	EstimatedRows int64
+	// Split is nil unless it was asked for, and for a root: its leaves have their own.
+	Split *Split
 	// Updates and Deletes are the counters of pg_stat_user_tables since the last reset, summed over leaves.
 	Updates int64
 	Deletes int64
@@ -43,10 +45,22 @@ type Leaf struct {
 	ident.Table
 	OID         uint32
 	Partitioned bool
+	Unlogged    bool
 	Bytes       int64
 	Pages       int64
+	Split       *Split
 	Identity    Identity
 	Indexes     []Index
+}
+
+// Split is what the server's statistics tell for cutting a heap other than by its blocks.
+type Split struct {
+	// LiveBytes is what the heap's live rows would fill without gaps, TOAST left out; zero when that is not known.
+	LiveBytes int64
+	// Column is NOT NULL, the first of a btree index, of a type whose order does not depend on a collation, and follows the
+	// order of the heap; empty where there is none. Bounds are values of it in their text form, about equally many rows apart.
+	Column string
+	Bounds []string
 }
 
 // Column of a table, in attribute order, dropped ones left out.
@@ -74,6 +88,8 @@ type Index struct {
 	Columns     []string // key columns, without INCLUDE; empty names for expressions
 	// NotNull is true when all key columns are declared NOT NULL.
 	NotNull bool
+	// Generated is true when a key column is a generated one, which the change stream does not carry.
+	Generated bool
 	// Constraint is the name of the constraint that owns it, or "".
 	Constraint string
 }
@@ -120,10 +136,11 @@ func (t Table) CopyColumns() []string {
 	return names
 }
 
-// NeedsTextCopy is true when a column forbids COPY BINARY.
+// NeedsTextCopy is true when a column forbids COPY BINARY, be it one that is not copied: COPY FROM looks up the binary input
+// of every column of the table.
 func (t Table) NeedsTextCopy() bool {
 	for _, c := range t.Columns {
-		if c.TextCopy && !c.Generated {
+		if c.TextCopy {
 			return true
 		}
 	}

@@ -125,36 +125,38 @@ func (l *live) apply(s *Spool) error {
 func equalTexts(a, b []string) bool { return fmt.Sprintf("%q", a) == fmt.Sprintf("%q", b) }
 
 func TestCrashAtEveryStep(t *testing.T) {
-	clean := newFaultDisk()
-	s, err := openOn(clean, "memory", small)
-	require.NoError(t, err)
-	require.NoError(t, (&live{}).run(s))
-	require.Greater(t, clean.steps, 50)
-	seen := map[string]int{}
-	for step := 1; step <= clean.steps; step++ {
-		for _, keep := range []survivor{nothingMore, halfOfIt, everything} {
-			d := newFaultDisk()
-			d.failAt, d.with = step, errCrash
-			l := &live{}
-			s, err := openOn(d, "memory", small)
-			require.NoError(t, err)
-			require.ErrorIs(t, l.run(s), errCrash)
-			seen[d.failed]++
-			d = d.reboot(keep)
-			name := fmt.Sprintf("step %d (%s), kept %s", step, d.failed, keep)
-			s, err = openOn(d, "memory", small)
-			require.NoError(t, err, name)
-			require.GreaterOrEqual(t, s.Durable(), l.confirmed, name)
-			require.NoError(t, l.run(s), name)
-			require.Equal(t, crashStream, l.applied, name)
-			require.Equal(t, endOf(crashStream), s.Durable(), name)
-			require.NoError(t, s.Close(), name)
-			crashDuringRecovery(t, d, name)
+	inBothForms(t, func(t *testing.T, form func(Options) Options) {
+		clean := newFaultDisk()
+		s, err := openOn(clean, "memory", form(small))
+		require.NoError(t, err)
+		require.NoError(t, (&live{}).run(s))
+		require.Greater(t, clean.steps, 40)
+		seen := map[string]int{}
+		for step := 1; step <= clean.steps; step++ {
+			for _, keep := range []survivor{nothingMore, halfOfIt, everything} {
+				d := newFaultDisk()
+				d.failAt, d.with = step, errCrash
+				l := &live{}
+				s, err := openOn(d, "memory", form(small))
+				require.NoError(t, err)
+				require.ErrorIs(t, l.run(s), errCrash)
+				seen[d.failed]++
+				d = d.reboot(keep)
+				name := fmt.Sprintf("step %d (%s), kept %s", step, d.failed, keep)
+				s, err = openOn(d, "memory", form(small))
+				require.NoError(t, err, name)
+				require.GreaterOrEqual(t, s.Durable(), l.confirmed, name)
+				require.NoError(t, l.run(s), name)
+				require.Equal(t, crashStream, l.applied, name)
+				require.Equal(t, endOf(crashStream), s.Durable(), name)
+				require.NoError(t, s.Close(), name)
+				crashDuringRecovery(t, d, name)
+			}
 		}
-	}
-	for _, kind := range []string{"create", "write", "sync", "truncate", "remove", "sync directory"} {
-		require.NotZero(t, seen[kind], kind)
-	}
+		for _, kind := range []string{"create", "write", "sync", "truncate", "remove", "sync directory"} {
+			require.NotZero(t, seen[kind], kind)
+		}
+	})
 }
 
 // crashDuringRecovery opens what was left once more: opening changes nothing that is whole.
@@ -169,68 +171,72 @@ func crashDuringRecovery(t *testing.T, d *faultDisk, name string) {
 // An error that is no crash, once at every step: a full disk is waited out, and everything else breaks the spool for good,
 // until it is opened again.
 func TestErrorAtEveryStep(t *testing.T) {
-	clean := newFaultDisk()
-	s, err := openOn(clean, "memory", small)
-	require.NoError(t, err)
-	require.NoError(t, (&live{}).run(s))
-	for step := 1; step <= clean.steps; step++ {
-		for _, with := range []error{errNoSpace, io.ErrShortWrite} {
-			d := newFaultDisk()
-			d.failAt, d.with = step, with
-			l := &live{patient: true}
-			s, err := openOn(d, "memory", small)
-			require.NoError(t, err)
-			err = l.run(s)
-			name := fmt.Sprintf("step %d (%s) fails with %v", step, d.failed, with)
-			full := errors.Is(with, errNoSpace) && (d.failed == "write" || d.failed == "create")
-			switch {
-			case full:
-				require.NoError(t, err, name)
-			case d.failed == "remove" || d.failed == "sync directory" && fault.Classify(err) != fault.Unknown && !HasCode(err, CodeBroken):
-				require.NotEqual(t, fault.Unknown, fault.Classify(err), name)
-				require.NoError(t, l.run(s), name+": nothing was broken")
-			case d.failed == "create":
-				require.Equal(t, fault.Operator, fault.Classify(err), name)
-				require.NoError(t, l.run(s), name+": nothing was broken")
-			default:
-				requireCode(t, err, CodeBroken)
-				requireCode(t, l.run(s), CodeBroken)
-				require.NoError(t, s.Close())
-				s, err = openOn(d.reboot(nothingMore), "memory", small)
-				require.NoError(t, err, name)
-				require.GreaterOrEqual(t, s.Durable(), l.confirmed, name)
-				require.NoError(t, l.run(s), name)
+	inBothForms(t, func(t *testing.T, form func(Options) Options) {
+		clean := newFaultDisk()
+		s, err := openOn(clean, "memory", form(small))
+		require.NoError(t, err)
+		require.NoError(t, (&live{}).run(s))
+		for step := 1; step <= clean.steps; step++ {
+			for _, with := range []error{errNoSpace, io.ErrShortWrite} {
+				d := newFaultDisk()
+				d.failAt, d.with = step, with
+				l := &live{patient: true}
+				s, err := openOn(d, "memory", form(small))
+				require.NoError(t, err)
+				err = l.run(s)
+				name := fmt.Sprintf("step %d (%s) fails with %v", step, d.failed, with)
+				full := errors.Is(with, errNoSpace) && (d.failed == "write" || d.failed == "create")
+				switch {
+				case full:
+					require.NoError(t, err, name)
+				case d.failed == "remove" || d.failed == "sync directory" && fault.Classify(err) != fault.Unknown && !HasCode(err, CodeBroken):
+					require.NotEqual(t, fault.Unknown, fault.Classify(err), name)
+					require.NoError(t, l.run(s), name+": nothing was broken")
+				case d.failed == "create":
+					require.Equal(t, fault.Operator, fault.Classify(err), name)
+					require.NoError(t, l.run(s), name+": nothing was broken")
+				default:
+					requireCode(t, err, CodeBroken)
+					requireCode(t, l.run(s), CodeBroken)
+					require.NoError(t, s.Close())
+					s, err = openOn(d.reboot(nothingMore), "memory", form(small))
+					require.NoError(t, err, name)
+					require.GreaterOrEqual(t, s.Durable(), l.confirmed, name)
+					require.NoError(t, l.run(s), name)
+				}
+				require.Equal(t, crashStream, l.applied, name)
+				require.Equal(t, endOf(crashStream), s.Durable(), name)
 			}
-			require.Equal(t, crashStream, l.applied, name)
-			require.Equal(t, endOf(crashStream), s.Durable(), name)
 		}
-	}
+	})
 }
 
 // After a failed fsync the file is cut to what the disk surely has, although the kernel still shows the rest.
 func TestFailedSyncIsNotTakenForDurableLater(t *testing.T) {
-	d := newFaultDisk()
-	s, err := openOn(d, "memory", Options{})
-	require.NoError(t, err)
-	mustAppend(t, s, transaction(1)...)
-	mustSync(t, s)
-	r := mustReader(t, s, 0)
-	require.Equal(t, expected(1, 1), readReady(t, r))
-	mustAppend(t, s, transaction(2)...)
-	require.NoError(t, s.Flush())
-	d.failAt, d.with = d.steps+1, io.ErrShortWrite
-	durable, err := s.Sync()
-	requireCode(t, err, CodeBroken)
-	require.Equal(t, endOf(1), durable)
-	require.True(t, r.Ready())
-	for err = nil; err == nil; {
-		_, _, err = r.try()
-	}
-	requireCode(t, err, CodeBroken)
-	require.NoError(t, s.Close())
-	s, err = openOn(d.reboot(everything), "memory", Options{})
-	require.NoError(t, err)
-	require.Equal(t, endOf(1), s.Durable())
+	inBothForms(t, func(t *testing.T, form func(Options) Options) {
+		d := newFaultDisk()
+		s, err := openOn(d, "memory", form(Options{}))
+		require.NoError(t, err)
+		mustAppend(t, s, transaction(1)...)
+		mustSync(t, s)
+		r := mustReader(t, s, 0)
+		require.Equal(t, expected(1, 1), readReady(t, r))
+		mustAppend(t, s, transaction(2)...)
+		require.NoError(t, s.Flush())
+		d.failAt, d.with = d.steps+1, io.ErrShortWrite
+		durable, err := s.Sync()
+		requireCode(t, err, CodeBroken)
+		require.Equal(t, endOf(1), durable)
+		require.True(t, r.Ready())
+		for err = nil; err == nil; {
+			_, _, err = r.try()
+		}
+		requireCode(t, err, CodeBroken)
+		require.NoError(t, s.Close())
+		s, err = openOn(d.reboot(everything), "memory", form(Options{}))
+		require.NoError(t, err)
+		require.Equal(t, endOf(1), s.Durable())
+	})
 }
 
 // mustContent is the one segment of a spool with transactions 1 to n.
@@ -301,35 +307,43 @@ func TestDamageAtEveryByte(t *testing.T) {
 }
 
 func TestDamageInSealedSegment(t *testing.T) {
-	dir := t.TempDir()
-	s, err := Open(dir, small)
-	require.NoError(t, err)
-	for n := 1; n <= 9; n++ {
-		mustAppend(t, s, transaction(n)...)
-	}
-	mustSync(t, s)
-	path := filepath.Join(dir, s.segments[1].name)
-	content, err := os.ReadFile(path)
-	require.NoError(t, err)
-	for _, damage := range []func() []byte{
-		func() []byte { b := append([]byte(nil), content...); b[len(b)-1] ^= 1; return b },
-		func() []byte { return content[:len(content)-1] },
-	} {
-		require.NoError(t, os.WriteFile(path, damage(), 0o600))
-		r := mustReader(t, s, 0)
-		for err = nil; err == nil; {
-			_, _, err = r.try()
+	inBothForms(t, func(t *testing.T, form func(Options) Options) {
+		dir := t.TempDir()
+		s, err := Open(dir, form(small))
+		require.NoError(t, err)
+		for n := 1; n <= 20; n++ {
+			mustAppend(t, s, transaction(n)...)
 		}
-		requireCode(t, err, CodeCorrupt)
-		require.ErrorContains(t, err, filepath.Base(path))
-	}
-	require.NoError(t, s.Close())
-	s, err = Open(dir, small)
-	require.NoError(t, err, "sealed segments are checked as they are read")
+		mustSync(t, s)
+		path := filepath.Join(dir, s.segments[1].name)
+		content, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, damage := range []func() []byte{
+			func() []byte { b := append([]byte(nil), content...); b[len(b)-1] ^= 1; return b },
+			func() []byte { return content[:len(content)-1] },
+		} {
+			require.NoError(t, os.WriteFile(path, damage(), 0o600))
+			err = readToError(t, s)
+			requireCode(t, err, CodeCorrupt)
+			require.ErrorContains(t, err, filepath.Base(path))
+		}
+		require.NoError(t, s.Close())
+		s, err = Open(dir, form(small))
+		require.NoError(t, err, "sealed segments are checked as they are read")
+		requireCode(t, readToError(t, s), CodeCorrupt)
+		require.NoError(t, s.Close())
+	})
+}
+
+// readToError reads from the beginning to the error that there must be.
+func readToError(t *testing.T, s *Spool) error {
+	t.Helper()
 	r := mustReader(t, s, 0)
-	for err = nil; err == nil; {
-		_, _, err = r.try()
+	for {
+		_, ok, err := r.try()
+		if err != nil {
+			return err
+		}
+		require.True(t, ok, "all was read without an error")
 	}
-	requireCode(t, err, CodeCorrupt)
-	require.NoError(t, s.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"timeferry/internal/failpoint"
 	"timeferry/internal/fault"
 )
 
@@ -52,7 +53,7 @@ func (d directory) open(name string) (file, int64, error) {
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}
-	return f, info.Size(), nil
+	return durableFile{f}, info.Size(), nil
 }
 
 func (d directory) create(name string) (file, error) {
@@ -60,12 +61,47 @@ func (d directory) create(name string) (file, error) {
 	if err != nil { // a nil *os.File must not become a file that is not nil
 		return nil, err
 	}
-	return f, nil
+	failpoint.At(failpoint.SegmentCreated)
+	return durableFile{f}, nil
 }
 
-func (d directory) remove(name string) error { return os.Remove(filepath.Join(string(d), name)) }
+func (d directory) remove(name string) error {
+	failpoint.At(failpoint.BeforeRemove)
+	err := os.Remove(filepath.Join(string(d), name))
+	failpoint.At(failpoint.AfterRemove)
+	return err
+}
 
-func (d directory) syncDir() error { return syncDirectory(string(d)) }
+func (d directory) syncDir() error {
+	failpoint.At(failpoint.BeforeNamesFsync)
+	err := syncDirectory(string(d))
+	failpoint.At(failpoint.AfterNamesFsync)
+	return err
+}
+
+// durableFile is a file with points around the steps that change what survives.
+type durableFile struct{ *os.File }
+
+func (f durableFile) WriteAt(b []byte, offset int64) (int, error) {
+	failpoint.At(failpoint.BeforeWrite)
+	n, err := f.File.WriteAt(b, offset)
+	failpoint.At(failpoint.AfterWrite)
+	return n, err
+}
+
+func (f durableFile) Sync() error {
+	failpoint.At(failpoint.BeforeFsync)
+	err := f.File.Sync()
+	failpoint.At(failpoint.AfterFsync)
+	return err
+}
+
+func (f durableFile) Truncate(size int64) error {
+	failpoint.At(failpoint.BeforeCut)
+	err := f.File.Truncate(size)
+	failpoint.At(failpoint.AfterCut)
+	return err
+}
 
 // syncDirectory makes created and removed names durable: fsync of a file does not cover its name.
 func syncDirectory(path string) error {

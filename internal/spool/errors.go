@@ -24,6 +24,8 @@ const (
 	CodeCorrupt = "spool-corrupt"
 	// CodeVersion: a segment was written by a newer program.
 	CodeVersion = "spool-version"
+	// CodeNoSpool: the directory that was to be inspected holds none.
+	CodeNoSpool = "no-spool"
 )
 
 // HasCode tells whether any fault in err's chain carries code.
@@ -45,12 +47,12 @@ func fullError(dir string, cause error) error {
 }
 
 func corruptError(file string, offset int64, format string, args ...any) error {
-	f := fault.New(fault.Integrity, "read spool", file, "check the disk; the stream cannot be continued from this spool: abort, then start again", format, args...)
+	f := fault.New(fault.Integrity, "read spool", file, "check the disk; the stream cannot be continued from this spool: resync, or abort", format, args...)
 	return fault.New(fault.Integrity, "read spool", file, f.Hint, "at byte %d: %w", offset, f.Err).WithCode(CodeCorrupt)
 }
 
 func gapError(dir string, from, base change.LSN) error {
-	return fault.New(fault.Integrity, "read spool", dir, "changes between the two positions are not on this disk any more: abort, then start again",
+	return fault.New(fault.Integrity, "read spool", dir, "changes between the two positions are not on this disk any more: resync, or abort",
 		"it begins after %s, and %s is asked for", base, from).WithCode(CodeGap)
 }
 
@@ -75,4 +77,8 @@ func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 
 func versionError(file string, cause error) error {
 	return fault.New(fault.Operator, "read spool", file, "run the newer version of the worker that wrote it", "%w", cause).WithCode(CodeVersion)
+}
+
+func noSpool(dir string) error {
+	return fault.New(fault.Operator, "read spool", dir, "name the directory of one migration, DATA_DIR/spool/NAME", "there is no spool in it").WithCode(CodeNoSpool)
 }

@@ -17,6 +17,8 @@ type Reader struct {
 	file  file
 	scan  *scanner
 	limit int64 // as far as we know that at may be read
+	// track follows what was read: a segment must end where the next one begins, or something was lost from its end.
+	track tracker
 
 	// Until the first record is found, relations collects what was passed over. It is yielded before that record.
 	seeking   bool
@@ -65,7 +67,7 @@ func (r *Reader) Ready() bool {
 			return err != nil
 		}
 	}
-	if len(r.passed) > 0 || r.scan.offset() < r.limit {
+	if len(r.passed) > 0 || r.scan.more(r.limit) {
 		return true
 	}
 	r.spool.shared.Lock()
@@ -116,13 +118,16 @@ func (r *Reader) seek() (found bool, err error) {
 		if more, err := r.advance(); err != nil || !more {
 			return false, err
 		}
-		start := r.scan.offset()
+		start, before := r.scan.place(), r.track
 		skipped, err := r.skip()
 		if err != nil {
 			return false, err
 		}
 		if !skipped {
-			r.scan.seek(start)
+			if err := r.scan.seek(start, r.limit); err != nil {
+				return false, err
+			}
+			r.track = before
 			break
 		}
 	}
@@ -137,7 +142,7 @@ func (r *Reader) seek() (found bool, err error) {
 // skip reads one transaction, progress or loose message, and keeps its relations. It is false, wherever it then stands,
 // when that one ends after from.
 func (r *Reader) skip() (bool, error) {
-	start := r.scan.offset()
+	start := r.scan.at()
 	track := tracker{}
 	var inside relationIndex
 	for whole := false; !whole; {
@@ -146,7 +151,7 @@ func (r *Reader) skip() (bool, error) {
 			return false, err
 		}
 		if !ok {
-			return false, corruptError(r.at.name, r.scan.offset(), "a segment ends inside of a transaction")
+			return false, corruptError(r.at.name, r.scan.at(), "a segment ends inside of a transaction")
 		}
 		if final, begins := pgoutput.IsBegin(rec.Data); begins && final >= r.from {
 			return false, nil
@@ -174,20 +179,24 @@ func (r *Reader) record() (rec Record, ok bool, err error) {
 			return Record{}, false, failed
 		}
 		if ignoreTorn(err) == nil {
-			err = corruptError(r.at.name, r.scan.offset(), "%w", err)
+			err = corruptError(r.at.name, r.scan.at(), "%w", err)
 		}
 		return Record{}, false, err
 	}
 	if frame.Kind == segment.Relation {
-		return Record{}, false, corruptError(r.at.name, r.scan.offset(), "a carried relation outside of the head")
+		return Record{}, false, corruptError(r.at.name, r.scan.at(), "a carried relation outside of the head")
 	}
-	return Record{LSN: frame.LSN, Kind: Kind(frame.Kind), Data: frame.Payload}, true, nil
+	rec = Record{LSN: frame.LSN, Kind: Kind(frame.Kind), Data: frame.Payload}
+	if _, err := r.track.step(rec); err != nil {
+		return Record{}, false, corruptError(r.at.name, r.scan.at(), "%w", err)
+	}
+	return rec, true, nil
 }
 
 // advance sees to it that something visible follows the scanner, in the next segment if need be; more is false when there
 // is nothing yet.
 func (r *Reader) advance() (more bool, err error) {
-	for r.at == nil || r.scan.offset() >= r.limit {
+	for r.at == nil || !r.scan.more(r.limit) {
 		next, moved, err := r.refresh()
 		if err != nil {
 			return false, err
@@ -251,6 +260,11 @@ func (r *Reader) startIndex() int {
 
 // enter opens a segment. Its head is read only where reading begins: later, everything in it has been seen.
 func (r *Reader) enter(next *segmentFile) error {
+	if r.at == nil {
+		r.track = tracker{end: next.base}
+	} else if r.track.inTx || r.track.end != next.base {
+		return corruptError(r.at.name, r.scan.at(), "it ends at %s, and the next segment begins at %s", r.track.end, next.base)
+	}
 	f, _, err := r.spool.disk.open(next.name)
 	if err != nil {
 		return diskError("open segment", next.name, err)
@@ -262,11 +276,10 @@ func (r *Reader) enter(next *segmentFile) error {
 		return diskError("close segment", next.name, err)
 	}
 	if !first {
-		r.scan.file, r.scan.name = f, next.name
-		r.scan.start, r.scan.next, r.scan.buf = next.head, 0, r.scan.buf[:0]
+		r.scan.enter(f, next.name, next.head, next.version)
 		return nil
 	}
-	r.scan = newScanner(f, next.name, segment.HeaderSize)
+	r.scan = newScanner(f, next.name, segment.HeaderSize, next.version)
 	for r.scan.offset() < next.head {
 		frame, err := r.scan.frame(next.head)
 		if err != nil {

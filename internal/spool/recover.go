@@ -75,7 +75,7 @@ func (s *Spool) recoverSegment(name string, last bool) error {
 	if h.Sequence != sequence || h.Base != base {
 		return corruptError(name, 0, "the header is another segment's")
 	}
-	s.segments = append(s.segments, &segmentFile{name: name, sequence: sequence, base: base, created: h.Created, head: int64(h.HeadBytes), limit: size})
+	s.segments = append(s.segments, &segmentFile{name: name, sequence: sequence, base: base, version: h.Version, created: h.Created, head: int64(h.HeadBytes), limit: size})
 	return nil
 }
 
@@ -109,7 +109,7 @@ func readHead(f file, name string, size int64) (h segment.Header, complete bool,
 	case size < int64(h.HeadBytes):
 		return h, false, nil
 	}
-	sc := newScanner(f, name, segment.HeaderSize)
+	sc := newScanner(f, name, segment.HeaderSize, segment.Plain)
 	for sc.offset() < int64(h.HeadBytes) {
 		frame, err := sc.frame(int64(h.HeadBytes))
 		if err == nil && frame.Kind == segment.Relation {
@@ -153,6 +153,7 @@ func (s *Spool) recoverTail(sg *segmentFile, mayTear bool) error {
 		return diskError("sync segment", sg.name, err)
 	}
 	sg.limit = s.whole
+	s.blocks.begin(sg.version)
 	s.written, s.synced = s.whole, s.whole
 	s.track = tracker{end: s.wholeLSN}
 	s.pending.clear()
@@ -161,9 +162,10 @@ func (s *Spool) recoverTail(sg *segmentFile, mayTear bool) error {
 
 // replay follows a segment's frames to the last whole transaction.
 func (s *Spool) replay(sg *segmentFile, size int64, mayTear bool) error {
-	sc := newScanner(s.active, sg.name, segment.HeaderSize)
-	for sc.offset() < size {
-		at := sc.offset()
+	sc := newScanner(s.active, sg.name, segment.HeaderSize, sg.version)
+	wholeLSN := s.wholeLSN
+	for sc.more(size) {
+		at := sc.at()
 		frame, err := sc.frame(size)
 		if err != nil {
 			return s.judgeTail(sg, at, size, mayTear, err)
@@ -181,10 +183,20 @@ func (s *Spool) replay(sg *segmentFile, size int64, mayTear bool) error {
 			s.pending.put(r.Data)
 		}
 		if whole {
-			s.whole, s.wholeLSN = sc.offset(), s.track.end
+			s.wholeLSN = s.track.end
 			s.relations.merge(&s.pending)
 			s.pending.clear()
 		}
+		if sc.open() {
+			continue
+		}
+		switch {
+		case whole:
+			s.whole = sc.offset()
+		case s.wholeLSN > wholeLSN: // a block ends with a whole transaction, or has no end of one
+			return corruptError(sg.name, at, "the block ends inside of a transaction that began after another one's end")
+		}
+		wholeLSN = s.wholeLSN
 	}
 	return nil
 }

@@ -4,40 +4,155 @@ import (
 	"errors"
 	"io"
 
+	"timeferry/internal/change"
 	"timeferry/internal/segment"
 )
 
 // scanBuffer is how much is read at once. Measured with BenchmarkRead: more gains nothing.
 const scanBuffer = 256 << 10
 
-// scanner reads frames from a file, one after the other. Its memory is bounded by scanBuffer or the greatest frame.
+// scanner reads frames from a file, one after the other, those of blocks one by one. Its memory is bounded by scanBuffer or the
+// greatest frame, twice where it is compressed.
 type scanner struct {
 	file  io.ReaderAt
 	name  string
 	buf   []byte
 	start int64 // the file's offset of buf[0]
 	next  int   // of the next frame in buf
+
+	// blocks allows them: those of the segment's version may have some. The block that is open began at blockAt; its records
+	// from inside on are still to come, and count their LSN from before.
+	blocks  bool
+	opener  *segment.Decompressor
+	records []byte
+	inside  int
+	before  change.LSN
+	blockAt int64
 }
 
-func newScanner(f io.ReaderAt, name string, offset int64) *scanner {
-	return &scanner{file: f, name: name, start: offset}
+// place is where a scanner stands: before the frame at offset, or before the record at inside of the block there.
+type place struct {
+	offset int64
+	inside int
+	before change.LSN
+	block  bool
 }
 
-// offset is where the next frame begins.
+func newScanner(f io.ReaderAt, name string, offset int64, version uint32) *scanner {
+	s := &scanner{}
+	s.enter(f, name, offset, version)
+	return s
+}
+
+// enter goes to a place in another file.
+func (s *scanner) enter(f io.ReaderAt, name string, offset int64, version uint32) {
+	s.file, s.name, s.blocks = f, name, version >= segment.Blocks
+	s.start, s.next, s.buf = offset, 0, s.buf[:0]
+	s.leave()
+}
+
+// leave forgets the open block.
+func (s *scanner) leave() { s.records, s.inside = nil, 0 }
+
+// open tells whether a block's records are still to come: they are all in the file.
+func (s *scanner) open() bool { return s.inside < len(s.records) }
+
+// more tells whether something comes before limit.
+func (s *scanner) more(limit int64) bool { return s.open() || s.offset() < limit }
+
+// offset is where the next frame begins, that of an open block being behind it.
 func (s *scanner) offset() int64 { return s.start + int64(s.next) }
 
-// seek goes to offset.
-func (s *scanner) seek(offset int64) {
-	if offset >= s.start && offset <= s.start+int64(len(s.buf)) {
-		s.next = int(offset - s.start)
-		return
+// at is where it stands, for errors: inside of a block, its beginning.
+func (s *scanner) at() int64 {
+	if s.open() {
+		return s.blockAt
 	}
-	s.start, s.next, s.buf = offset, 0, s.buf[:0]
+	return s.offset()
 }
 
-// frame returns the next frame, which must end at or before limit. The payload is valid until the next call. Errors are
-// segment.ErrShort and segment.ErrBad, after which the scanner stands before the frame, or those of the file.
+// place is where the scanner stands, for seek.
+func (s *scanner) place() place {
+	if s.open() {
+		return place{s.blockAt, s.inside, s.before, true}
+	}
+	return place{offset: s.offset()}
+}
+
+// seek goes back to a place that it has been at, in the same file and before limit.
+func (s *scanner) seek(to place, limit int64) error {
+	s.leave()
+	if to.offset >= s.start && to.offset <= s.start+int64(len(s.buf)) {
+		s.next = int(to.offset - s.start)
+	} else {
+		s.start, s.next, s.buf = to.offset, 0, s.buf[:0]
+	}
+	if !to.block {
+		return nil
+	}
+	f, err := s.whole(limit)
+	if err == nil {
+		err = s.unpack(f, to.offset)
+	}
+	s.inside, s.before = to.inside, to.before
+	return err
+}
+
+// frame returns the next frame, which must end at or before limit, or the next record of a block. The payload is valid until the
+// next call. Errors are segment.ErrShort and segment.ErrBad, after which the scanner stands before the frame, or those of
+// the file.
 func (s *scanner) frame(limit int64) (segment.Frame, error) {
+	for {
+		if s.open() {
+			return s.record()
+		}
+		at := s.offset()
+		f, err := s.whole(limit)
+		if err != nil || f.Kind != segment.Block {
+			return f, err
+		}
+		if err := s.unpack(f, at); err != nil {
+			return segment.Frame{}, err
+		}
+	}
+}
+
+// record returns the next record of the open block.
+func (s *scanner) record() (segment.Frame, error) {
+	f, size, err := segment.DecodeRecord(s.records[s.inside:], s.before)
+	if err != nil {
+		return f, s.badBlock(err)
+	}
+	s.inside, s.before = s.inside+size, f.LSN
+	return f, nil
+}
+
+// unpack opens the block that began at offset.
+func (s *scanner) unpack(f segment.Frame, at int64) (err error) {
+	s.leave()
+	s.blockAt = at
+	if !s.blocks {
+		return s.badBlock(errors.New("a segment of version 1 has none"))
+	}
+	if s.opener == nil {
+		if s.opener, err = segment.NewDecompressor(); err != nil {
+			return bug("read spool", s.name, "%w", err)
+		}
+	}
+	if s.records, err = s.opener.Open(f.Payload); err != nil {
+		return s.badBlock(err)
+	}
+	s.before = f.LSN
+	return nil
+}
+
+// badBlock: its checksum is right, so it was written like this, and is no torn tail.
+func (s *scanner) badBlock(err error) error {
+	return corruptError(s.name, s.blockAt, "a block whose content is none: %v", err)
+}
+
+// whole returns the next frame as it is in the file.
+func (s *scanner) whole(limit int64) (segment.Frame, error) {
 	for {
 		f, size, err := segment.DecodeFrame(s.buf[s.next:])
 		if err == nil {

@@ -87,6 +87,20 @@ func (t *Set) Remove(name string) error {
 	return nil
 }
 
+// Files names what is still there of the migration's directory.
+func (t *Set) Files(name string) ([]string, error) {
+	dir, err := t.path(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, diskError("look for spool", dir, err)
+	}
+	return []string{dir}, nil
+}
+
 // path keeps names inside of root.
 func (t *Set) path(name string) (string, error) {
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {

@@ -20,6 +20,9 @@ type Options struct {
 	// Limit is how many bytes all segments together may take; 0: as much as the disk has. It must hold the greatest
 	// transaction, because readers are given whole transactions only.
 	Limit int64
+	// Compress writes new segments in blocks compressed by zstd. Segments that are there already are read, and the last one gone
+	// on with, as they are.
+	Compress bool
 }
 
 // defaultSegmentBytes keeps the number of files small (16 per GiB) and the scan at the start under a second.
@@ -73,11 +76,13 @@ type Spool struct {
 	// writing guards the writer's side and is held during its disk work; the fields down to shared belong to it.
 	writing   sync.Mutex
 	active    file
-	buf       []byte // encoded frames that are not in the file yet
+	buf       []byte // encoded frames, or a block's records, that are not in the file yet
+	ready     int    // bytes of buf that end with a whole transaction
 	written   int64  // bytes in the active file
 	synced    int64  // of those, how many survive a crash
-	whole     int64  // where the last whole transaction ends, in file and buf together
+	whole     int64  // where the last whole transaction in the file ends
 	track     tracker
+	blocks    blockWriter
 	wholeLSN  change.LSN
 	relations relationIndex // as of whole
 	pending   relationIndex // of the transaction under way
@@ -98,6 +103,7 @@ type segmentFile struct {
 	name     string
 	sequence uint64
 	base     change.LSN
+	version  uint32
 	created  time.Time
 	head     int64 // where the records begin
 	limit    int64 // where the whole transactions end: readers go no further

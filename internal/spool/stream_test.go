@@ -167,5 +167,15 @@ func requireCode(t testing.TB, err error, code string) {
 	require.True(t, HasCode(err, code), "%v", errors.Unwrap(err))
 }
 
-// laterCRC ends a header of version 2 that is zero otherwise; made with another implementation of CRC32C.
-var laterCRC = []byte{0x2e, 0xd5, 0xf2, 0xcf}
+// laterCRC ends a header of version 3 that is zero otherwise; made with another implementation of CRC32C.
+var laterCRC = []byte{0x74, 0xec, 0xd9, 0xe0}
+
+// inBothForms runs a test with segments of either form. form makes a spool's options so.
+func inBothForms(t *testing.T, test func(t *testing.T, form func(Options) Options)) {
+	t.Helper()
+	for name, compress := range map[string]bool{"plain": false, "compressed": true} {
+		t.Run(name, func(t *testing.T) {
+			test(t, func(o Options) Options { o.Compress = compress; return o })
+		})
+	}
+}

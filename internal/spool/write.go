@@ -28,13 +28,14 @@ func (s *Spool) Append(r Record) error {
 	if err := s.makeRoom(int64(segment.FrameOverhead + len(r.Data))); err != nil {
 		return err
 	}
-	s.buf = segment.AppendFrame(s.buf, segment.Frame{LSN: r.LSN, Kind: segment.Kind(r.Kind), Payload: r.Data})
+	s.encode(segment.Frame{LSN: r.LSN, Kind: segment.Kind(r.Kind), Payload: r.Data})
 	s.track = track
 	if r.Kind == Message {
 		s.pending.put(r.Data)
 	}
 	if whole {
-		s.whole, s.wholeLSN = s.written+int64(len(s.buf)), track.end
+		s.ready, s.wholeLSN = len(s.buf), track.end
+		s.blocks.readyLSN = r.LSN
 		s.relations.merge(&s.pending)
 		s.pending.clear()
 	}
@@ -66,7 +67,13 @@ var errQuota = errors.New("the quota for buffered changes is used up")
 
 // mayRotate tells whether a new segment can begin here: between transactions, and not after an empty one.
 func (s *Spool) mayRotate() bool {
-	return !s.track.inTx && s.written+int64(len(s.buf)) == s.whole && s.whole > s.current().head
+	if s.track.inTx {
+		return false
+	}
+	if len(s.buf) > 0 {
+		return s.ready == len(s.buf)
+	}
+	return s.written == s.whole && s.whole > s.current().head
 }
 
 // current is the active segment. Only the writer changes the list, so reading it needs no more than writing.
@@ -77,8 +84,12 @@ func (s *Spool) write() error {
 	if len(s.buf) == 0 {
 		return nil
 	}
-	n, err := s.active.WriteAt(s.buf, s.written)
-	if err == nil && n < len(s.buf) {
+	out, ready, err := s.packed()
+	if err != nil {
+		return err
+	}
+	n, err := s.active.WriteAt(out, s.written)
+	if err == nil && n < len(out) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
@@ -87,8 +98,13 @@ func (s *Spool) write() error {
 		}
 		return fullError(s.dir, err)
 	}
+	if s.ready > 0 {
+		s.whole = s.written + int64(ready)
+	}
 	s.written += int64(n)
 	s.used += int64(n)
+	s.ready = 0
+	s.blocks.written()
 	if cap(s.buf) > 4*writeBuffer { // one great value came: give its memory back
 		s.buf = nil
 	}
@@ -163,11 +179,11 @@ func (s *Spool) Rewind() error {
 	}
 	s.track.inTx = false
 	s.pending.clear()
-	if s.whole >= s.written {
-		s.buf = s.buf[:s.whole-s.written]
+	s.buf = s.buf[:s.ready]
+	s.blocks.rewind(s.ready)
+	if s.ready > 0 || s.whole == s.written {
 		return nil
 	}
-	s.buf = s.buf[:0]
 	if err := s.active.Truncate(s.whole); err != nil {
 		return s.broke("rewind spool", err)
 	}
@@ -213,7 +229,7 @@ func (s *Spool) rotate() error {
 // begin creates a segment whose transactions all end after base, with the relations known, and makes it the active one.
 // A crash in here leaves a segment with an incomplete head, which recovery removes.
 func (s *Spool) begin(base change.LSN) error {
-	next := &segmentFile{sequence: 1, base: base, created: time.Now()}
+	next := &segmentFile{sequence: 1, base: base, version: s.options.version(), created: time.Now()}
 	if len(s.segments) > 0 {
 		next.sequence = s.current().sequence + 1
 	}
@@ -244,7 +260,7 @@ func (s *Spool) head(of *segmentFile) []byte {
 		size += segment.FrameOverhead + len(msg)
 	}
 	of.head, of.limit = int64(size), int64(size)
-	b := segment.AppendHeader(make([]byte, 0, size), segment.Header{Sequence: of.sequence, Base: of.base, Created: of.created, HeadBytes: uint32(size)})
+	b := segment.AppendHeader(make([]byte, 0, size), segment.Header{Version: of.version, Sequence: of.sequence, Base: of.base, Created: of.created, HeadBytes: uint32(size)})
 	for _, oid := range s.relations.order {
 		b = segment.AppendFrame(b, segment.Frame{LSN: of.base, Kind: segment.Relation, Payload: s.relations.byOID[oid]})
 	}
@@ -253,6 +269,7 @@ func (s *Spool) head(of *segmentFile) []byte {
 
 func (s *Spool) activate(next *segmentFile, f file, size int64) {
 	s.active, s.written, s.synced, s.whole = f, size, size, size
+	s.blocks.begin(next.version)
 	s.wholeLSN, s.track.end = next.base, next.base
 	s.used += size
 	s.shared.Lock()
@@ -270,7 +287,7 @@ func (s *Spool) Prune(upTo change.LSN) error {
 	if err := s.usable("prune spool"); err != nil || s.active == nil {
 		return err
 	}
-	if s.mayRotate() && s.wholeLSN <= upTo && s.whole >= s.options.SegmentBytes {
+	if s.mayRotate() && s.wholeLSN <= upTo && s.written+int64(len(s.buf)) >= s.options.SegmentBytes {
 		if err := s.rotate(); err != nil && !HasCode(err, CodeFull) { // without room the older ones go first
 			return err
 		}

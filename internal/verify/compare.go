@@ -27,6 +27,10 @@ type Table struct {
 	// side. Partition roots and hypertables themselves are recognised without it. Other tables are read with ONLY, so
 	// that a parent by old-style inheritance does not count its children's rows as its own.
 	Root bool
+	// Bytes of the table on the source, about; Run cuts it and paces itself by it.
+	Bytes int64
+
+	key []string // unique, of NOT NULL columns; Run reads it
 }
 
 // Options of a comparison.

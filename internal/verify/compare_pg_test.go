@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"timeferry/internal/fault"
 	"timeferry/internal/ident"
+	"timeferry/internal/pgkit"
+	"timeferry/internal/testkit/fixture"
 	"timeferry/internal/testkit/pgtest"
 	"timeferry/internal/verify"
 )
@@ -75,9 +78,21 @@ func kindsColumns(t *testing.T, src *pgtest.Database) []string {
 }
 
 func TestEveryTypeIsTheSameOnBothVersions(t *testing.T) {
-	src, dst := pgtest.Source(t), pgtest.Target(t)
+	for _, major := range fixture.Majors(12, 15, 18) {
+		t.Run(fmt.Sprint(major), func(t *testing.T) { everyTypeIsTheSame(t, pgtest.SourceOf(t, major), pgtest.Target(t)) })
+	}
+}
+
+func everyTypeIsTheSame(t *testing.T, src, dst *pgtest.Database) {
+	version, err := pgkit.Version(t.Context(), src.Conn(t))
+	require.NoError(t, err)
 	for _, d := range []*pgtest.Database{src, dst} {
-		d.Exec(t, everyType)
+		types := everyType
+		if version < 140000 { // what a source of that version cannot have
+			types = strings.NewReplacer("mr int4multirange, ", "", " int4multirange(int4range(1, 3), int4range(5, 9)),", "").Replace(types)
+			types = strings.ReplaceAll(types, "(102, 'Infinity', '-Infinity', 'Infinity',", "(102, 'Infinity', '-Infinity', 'NaN',")
+		}
+		d.Exec(t, types)
 	}
 	// The databases' own defaults for how values are written must not matter.
 	dst.Exec(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET TimeZone = ''Asia/Tokyo''', current_database());

@@ -21,6 +21,9 @@ type session struct {
 	encoding    string
 	convert     bool // hash the text as UTF-8 instead of in the database's encoding
 	hypertables bool // TimescaleDB's catalogue is there
+	froms       map[ident.Table]string
+	// snapshot, unless empty, is the one that a holder keeps: then each piece is read in a transaction of its own.
+	snapshot string
 }
 
 // sessionSQL adds to what pgkit.Dial sets. search_path: names inside regclass and its kin are then always qualified.
@@ -28,12 +31,13 @@ type session struct {
 // jit: compiling costs more than it saves for one aggregate.
 const sessionSQL = `SET search_path = pg_catalog; SET lc_monetary = 'C'; SET row_security = off; SET jit = off`
 
+const beginSQL = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
 func openSession(ctx context.Context, side string, e pgkit.Endpoint, snapshot string) (*session, error) {
-	conn, err := pgkit.Dial(ctx, e, "verify")
+	s, err := dialSession(ctx, side, e)
 	if err != nil {
-		return nil, fmt.Errorf("open a session on the %s: %w", side, err)
+		return nil, err
 	}
-	s := &session{side: side, conn: conn}
 	if err := s.begin(ctx, snapshot); err != nil {
 		s.close(ctx)
 		return nil, err
@@ -41,8 +45,17 @@ func openSession(ctx context.Context, side string, e pgkit.Endpoint, snapshot st
 	return s, nil
 }
 
+// dialSession makes a session that has no transaction yet.
+func dialSession(ctx context.Context, side string, e pgkit.Endpoint) (*session, error) {
+	conn, err := pgkit.Dial(ctx, e, "verify")
+	if err != nil {
+		return nil, fmt.Errorf("open a session on the %s: %w", side, err)
+	}
+	return &session{side: side, conn: conn, froms: map[ident.Table]string{}}, nil
+}
+
 func (s *session) begin(ctx context.Context, snapshot string) error {
-	begin := sessionSQL + "; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+	begin := sessionSQL + "; " + beginSQL
 	if snapshot != "" {
 		begin += "; SET TRANSACTION SNAPSHOT " + ident.Literal(snapshot)
 	}
@@ -57,6 +70,35 @@ func (s *session) begin(ctx context.Context, snapshot string) error {
 	return nil
 }
 
+// open begins the transaction in which a piece is read, unless the session is in the one that has its snapshot.
+func (s *session) open(ctx context.Context) error {
+	if s.snapshot == "" || s.conn.PgConn().TxStatus() != 'I' {
+		return nil
+	}
+	if _, err := s.conn.Exec(ctx, beginSQL+"; SET TRANSACTION SNAPSHOT "+ident.Literal(s.snapshot)); err != nil {
+		return &fault.Error{Class: fault.Classify(err), Op: "look again through the snapshot of the", Subject: s.side, Err: err}
+	}
+	return nil
+}
+
+// release ends that transaction, and with it the locks on what was read: an application's TRUNCATE or ALTER TABLE waits for one piece
+// at most, and not until all tables are compared.
+func (s *session) release(ctx context.Context) error {
+	if s.snapshot == "" {
+		return nil
+	}
+	_, err := s.conn.Exec(ctx, "COMMIT")
+	return err
+}
+
+// hold exports the session's snapshot. It stays for as long as the session, which must read nothing else.
+func (s *session) hold(ctx context.Context) (snapshot string, err error) {
+	if err := s.conn.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&snapshot); err != nil {
+		return "", fmt.Errorf("export a snapshot of the %s: %w", s.side, err)
+	}
+	return snapshot, nil
+}
+
 func (s *session) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -65,37 +107,48 @@ func (s *session) close(ctx context.Context) {
 
 // read counts the rows of table, the name of t on this side, and computes their digest.
 func (s *session) read(ctx context.Context, method string, table ident.Table, t Table) (rows int64, digest string, err error) {
+	read, err := s.readRanges(ctx, method, table, t, nil)
+	if err != nil || method == MethodCount {
+		return read.rows, "", err
+	}
+	return read.rows, read.digest.String(), nil
+}
+
+// from is the table in a FROM clause.
+func (s *session) from(ctx context.Context, table ident.Table, t Table) (string, error) {
+	if from, known := s.froms[table]; known {
+		return from, nil
+	}
 	whole, err := s.isWhole(ctx, table)
 	if err != nil {
-		return 0, "", s.explain(table, err)
+		return "", s.explain(table, err)
 	}
 	from := table.Quote()
 	if !whole && !t.Root {
 		from = "ONLY " + from
 	}
-	if method == MethodCount {
-		err = s.conn.QueryRow(ctx, "SELECT count(*) FROM "+from).Scan(&rows)
-	} else {
-		err = s.conn.QueryRow(ctx, "SELECT count(*), "+digestSQL(t.Columns, s.convert)+" FROM "+from).Scan(&rows, &digest)
-	}
-	if err != nil {
-		return 0, "", s.explain(table, err)
-	}
-	return rows, digest, nil
+	s.froms[table] = from
+	return from, nil
 }
 
-// digestSQL is the sum of a 64-bit hash of each row's text. The text is that of a row value: null is nothing, the empty
-// string is "", and values with commas, brackets or quotes are quoted, so that columns cannot flow into each other. The
-// hash is the one that hash partitioning rests on, so PostgreSQL keeps it the same from version to version; with
-// collation C it is that of the bytes. It takes a third of the time of md5 (BenchmarkDigest's table). sum(bigint) is numeric
-// and does not overflow.
+// digestSQL is the sum of a 64-bit hash of each row's text. sum(bigint) is numeric and does not overflow.
 func digestSQL(columns []string, convert bool) string {
+	return "coalesce(sum(" + hashSQL(textSQL(columns, convert)) + "), 0)::text"
+}
+
+// textSQL is the text of a row value: null is nothing, the empty string is "", and values with commas, brackets or quotes are
+// quoted, so that columns cannot flow into each other.
+func textSQL(columns []string, convert bool) string {
 	text := "ROW(" + ident.Columns(columns) + ")::text"
 	if convert {
 		text = "encode(convert_to(" + text + ", 'UTF8'), 'hex')"
 	}
-	return "coalesce(sum(hashtextextended(" + text + ` COLLATE "C", 0)), 0)::text`
+	return text
 }
+
+// hashSQL is the hash that hash partitioning rests on, so PostgreSQL keeps it the same from version to version; with collation C
+// it is that of the bytes. It takes a third of the time of md5 (BenchmarkDigest's table).
+func hashSQL(text string) string { return "hashtextextended(" + text + ` COLLATE "C", 0)` }
 
 // isWhole says whether the rows of table are in tables below it, which ONLY would miss: it is a partition root or a
 // hypertable.

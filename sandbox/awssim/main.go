@@ -1,5 +1,6 @@
 // Command awssim serves the simulated APIs of RDS, EC2, Secrets Manager and SSM, and instance metadata on a port of its own,
-// for one RDS instance, whose PostgreSQL server runs somewhere else, usually in another container.
+// for one RDS instance or cluster, whose PostgreSQL server runs somewhere else, usually in another container; with --apis-only
+// there is none. docs/simulator.md tells how to test one's own automation with it.
 //
 // A reboot of the instance restarts that server. Nothing can start a process in another container, so the two share a
 // directory (--control-dir): this program writes the settings and a token there, and server-loop.sh, which runs the server,
@@ -54,6 +55,9 @@ type options struct {
 	control    string
 	state      time.Duration
 	instance   awssim.InstanceConfig
+	cluster    string
+	engine     string
+	apisOnly   bool
 	server     pgkit.Endpoint
 	passFile   string
 	masterPass string
@@ -72,6 +76,9 @@ func parse(args []string) (options, error) {
 		"writes settings.conf and then a new token to the file restart; the loop restarts the\nserver and, if it does not start, writes that token to the file failed")
 	flags.DurationVar(&o.state, "state-duration", time.Second, "how long modifying, applying and rebooting last at least")
 	flags.StringVar(&o.instance.ID, "instance", "shop-prod", "identifier of the instance")
+	flags.StringVar(&o.cluster, "cluster", "", "identifier of a `cluster`, which is there instead of the instance")
+	flags.StringVar(&o.engine, "engine", "aurora-postgresql", "`engine` of the cluster: aurora-postgresql, or postgres for a Multi-AZ DB cluster")
+	flags.BoolVar(&o.apisOnly, "apis-only", false, "no server is behind the instance: a reboot is only played")
 	flags.StringVar(&o.instance.EngineVersion, "engine-version", "", "`version` that the API shows; default: what the server says")
 	flags.StringVar(&o.instance.Host, "host", "127.0.0.1", "`host` of the endpoint that the API shows")
 	flags.IntVar(&o.instance.Port, "port", 5432, "port of the endpoint that the API shows")
@@ -108,6 +115,12 @@ func (o *options) complete(rest []string) (err error) {
 	if o.server.Port == 0 {
 		o.server.Port = o.instance.Port
 	}
+	if o.apisOnly && o.instance.EngineVersion == "" {
+		return errors.New("--apis-only: there is no server to ask for its version: give --engine-version, like 16.8")
+	}
+	if o.cluster != "" && o.engine != "aurora-postgresql" && o.engine != "postgres" {
+		return fmt.Errorf("--engine %s: choose aurora-postgresql or postgres", o.engine)
+	}
 	o.server.Password = os.Getenv("PGPASSWORD")
 	if o.passFile != "" {
 		o.server.Password, err = readSecret(o.passFile)
@@ -121,31 +134,54 @@ func readSecret(file string) (string, error) {
 }
 
 func run(ctx context.Context, o options) error {
-	server := &server{endpoint: o.server, control: o.control}
-	version, err := server.awaitVersion(ctx)
-	if err != nil {
-		return err
-	}
-	if o.instance.EngineVersion == "" {
-		o.instance.EngineVersion = version
-	}
-	simulator := awssim.New(awssim.Options{Region: o.region, Logf: log.Printf,
-		Timings: awssim.Timings{Modifying: o.state, Applying: o.state, BeforeReboot: o.state / 2, Rebooting: o.state}})
-	defer simulator.Close()
-	if o.masterPass != "" {
-		password, err := readSecret(o.masterPass)
+	var behind awssim.Server
+	if !o.apisOnly {
+		server := &server{endpoint: o.server, control: o.control}
+		version, err := server.awaitVersion(ctx)
 		if err != nil {
 			return err
 		}
-		o.instance.MasterSecretARN = simulator.PutSecret("rds!db-"+o.instance.ID, masterSecret(o.instance.MasterUser, password))
+		if o.instance.EngineVersion == "" {
+			o.instance.EngineVersion = version
+		}
+		behind = server
 	}
-	o.instance.Server = server
-	simulator.AddInstance(o.instance)
+	simulator, err := o.account(behind)
+	if err != nil {
+		return err
+	}
+	defer simulator.Close()
 	sites := []site{{"the APIs of RDS, EC2, Secrets Manager and SSM are", o.listen, simulator}}
 	if o.metaListen != "" {
 		sites = append(sites, site{"instance metadata is", o.metaListen, simulator.Metadata(o.metadata)})
 	}
 	return serveAll(ctx, sites)
+}
+
+// account makes the simulated account with its instance or cluster. Close it.
+func (o options) account(behind awssim.Server) (*awssim.Simulator, error) {
+	simulator := awssim.New(awssim.Options{Region: o.region, Logf: log.Printf,
+		Timings: awssim.Timings{Modifying: o.state, Applying: o.state, BeforeReboot: o.state / 2, Rebooting: o.state}})
+	id, in := o.instance.ID, o.instance
+	if o.cluster != "" {
+		id = o.cluster
+	}
+	if o.masterPass != "" {
+		password, err := readSecret(o.masterPass)
+		if err != nil {
+			simulator.Close()
+			return nil, err
+		}
+		in.MasterSecretARN = simulator.PutSecret("rds!db-"+id, masterSecret(in.MasterUser, password))
+	}
+	in.Server = behind
+	if o.cluster == "" {
+		simulator.AddInstance(in)
+		return simulator, nil
+	}
+	simulator.AddCluster(awssim.ClusterConfig{ID: id, Engine: o.engine, EngineVersion: in.EngineVersion, MasterUser: in.MasterUser, Host: in.Host, Port: in.Port,
+		MasterSecretARN: in.MasterSecretARN, Server: in.Server})
+	return simulator, nil
 }
 
 // site is one address and what answers there.

@@ -1,13 +1,14 @@
 // Command install brings the PostgreSQL servers that the tests and the sandbox run: a plain PostgreSQL and one with
-// TimescaleDB, by apt-get as root, and plain ones of every version from 12 to 18, by npm; and the AWS CLI, which checks
-// the simulator of AWS. It prints a line for each step, and nothing when all is there.
+// TimescaleDB, by apt-get as root, and plain ones of every version from 12 to 18, by npm; PgBouncer, which
+// the cutover switches; Chromium, in which reports are looked at; and the AWS CLI, which checks the simulator of AWS. It prints a line for each step, and nothing when all is there.
 //
 //	go run ./sandbox/install             # what the tests need
-//	go run ./sandbox/install -target 18  # besides, TimescaleDB on PostgreSQL 18 and its client programs
+//	go run ./sandbox/install -target 18  # besides, TimescaleDB on PostgreSQL 18 and its client programs, and PostGIS
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -15,13 +16,14 @@ import (
 	"os/signal"
 	"syscall"
 
+	"timeferry/internal/testkit/pgbouncer"
 	"timeferry/internal/testkit/pgserver"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	target := flag.Int("target", 0, "also install a server with TimescaleDB on this major `version` of PostgreSQL, and its client programs")
+	target := flag.Int("target", 0, "also install a server with TimescaleDB on this major `version` of PostgreSQL and its client programs, and PostGIS for the servers that the tests run")
 	flag.Parse()
 	if err := install(ctx, *target); err != nil {
 		fmt.Fprintln(os.Stderr, "install:", err)
@@ -33,7 +35,7 @@ func install(ctx context.Context, target int) error {
 	if err := pgserver.Ensure(ctx, os.Stdout); err != nil { // first: it makes the user that servers run as
 		return err
 	}
-	if err := ensureAWS(ctx); err != nil {
+	if err := errors.Join(ensureAWS(ctx), ensurePgBouncer(ctx), ensureBrowser(ctx)); err != nil {
 		return err
 	}
 	if err := pgserver.EnsureSources(ctx, os.Stdout, pgserver.Majors()...); err != nil || target == 0 {
@@ -42,7 +44,26 @@ func install(ctx context.Context, target int) error {
 	if err := pgserver.EnsureTarget(ctx, os.Stdout, target); err != nil {
 		return err
 	}
-	return pgserver.EnsureClients(ctx, os.Stdout, target)
+	if err := pgserver.EnsureClients(ctx, os.Stdout, target); err != nil {
+		return err
+	}
+	return pgserver.EnsurePostGIS(ctx, os.Stdout)
+}
+
+// ensurePgBouncer brings what the cutover's switch is tried with.
+func ensurePgBouncer(ctx context.Context) error {
+	if _, err := pgbouncer.Path(); err == nil {
+		return nil
+	}
+	return pgserver.EnsurePackages(ctx, os.Stdout, "pgbouncer")
+}
+
+// ensureBrowser brings what reports are looked at in.
+func ensureBrowser(ctx context.Context) error {
+	if _, err := exec.LookPath("chromium"); err == nil {
+		return nil
+	}
+	return pgserver.EnsurePackages(ctx, os.Stdout, "chromium")
 }
 
 // ensureAWS is content with any AWS CLI that is on the path.

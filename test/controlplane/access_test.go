@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"timeferry/internal/awssim"
 	"timeferry/internal/contract"
+	"timeferry/internal/pgkit"
 )
 
 // forever is more often than anybody tries.
@@ -141,9 +143,25 @@ func secretScenarios() []scenario {
 // rotate lets RDS rotate the master user's password and waits until it has.
 func rotate(t *testing.T, s *stage) {
 	t.Helper()
+	s.awaitWatch(t)
 	require.NoError(t, s.sim.RotateSecret(managedSecret, secretText("rotated-"+strings.Repeat("x", 12))))
 	require.Eventually(t, func() bool {
 		out, err := s.api.DescribeDBInstances(t.Context(), &rds.DescribeDBInstancesInput{DBInstanceIdentifier: aws.String(instanceID)})
 		return err == nil && *out.DBInstances[0].MasterUserSecret.SecretStatus == "active"
+	}, 20*time.Second, 10*time.Millisecond)
+}
+
+// awaitWatch waits until whoever watches the source while the gate is closed has logged in: whether that comes before or after
+// the rotation would show in the calls.
+func (s *stage) awaitWatch(t *testing.T) {
+	t.Helper()
+	conn, err := pgkit.Dial(t.Context(), s.source.Endpoint, "test")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	require.Eventually(t, func() bool {
+		var there bool
+		err := conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1)",
+			pgkit.ApplicationName+" watch").Scan(&there)
+		return err == nil && there
 	}, 20*time.Second, 10*time.Millisecond)
 }

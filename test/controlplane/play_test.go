@@ -19,6 +19,7 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 
 	"timeferry/activities"
 	"timeferry/internal/contract"
@@ -78,6 +79,7 @@ func (s *stage) run(t *testing.T, sc scenario) outcome {
 	suite.SetLogger(sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	p := &play{stage: s, t: t, sc: sc, env: suite.NewTestWorkflowEnvironment()}
 	p.env.SetTestTimeout(2 * time.Minute)
+	p.env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: 30 * time.Second}) // a busy machine is no deadlock
 	if sc.clock != nil {
 		p.clock = sc.clock()
 	}

@@ -38,7 +38,7 @@ var states = awssim.Timings{Modifying: 120 * time.Millisecond, Applying: 60 * ti
 
 // longStates have a reboot last longer than the lag, as at AWS, where it is half a minute at the least.
 var longStates = awssim.Timings{Modifying: 120 * time.Millisecond, Applying: 60 * time.Millisecond, BeforeReboot: 120 * time.Millisecond,
-	Rebooting: 1500 * time.Millisecond, Rotating: 100 * time.Millisecond}
+	Rebooting: 2500 * time.Millisecond, Rotating: 100 * time.Millisecond}
 
 // conditions are how AWS treats everybody, as a table of scenarios is run under them.
 type conditions struct {
@@ -192,7 +192,11 @@ func (s *stage) spec(t *testing.T, sc scenario) json.RawMessage {
 	if sc.password != nil {
 		password = sc.password(s)
 	}
-	text, err := json.Marshal(map[string]any{"name": migrationName,
+	copyOptions := map[string]any{}
+	if sc.backOff != nil {
+		copyOptions["backOff"] = sc.backOff
+	}
+	text, err := json.Marshal(map[string]any{"name": migrationName, "copy": copyOptions,
 		"source": map[string]any{"rds": where, "database": s.source.Master.Database, "user": pgtest.SourceMaster, "password": password, "sslMode": "disable"},
 		"target": map[string]any{"host": s.target.Master.Host, "port": s.target.Master.Port, "database": s.target.Master.Database, "user": pgtest.TargetMaster,
 			"password": map[string]any{"env": s.targetEnv}, "sslMode": "disable"},

@@ -119,6 +119,20 @@ func inTwoDays() string {
 	return nextWindow.Format("Mon 15:00-") + nextWindow.Add(time.Hour).Format("15:00") + " UTC"
 }
 
+func creditScenarios() []scenario {
+	limit := map[string]any{"cpuCredits": 50}
+	left := func(credits float64) func(*testing.T, *stage) {
+		return func(_ *testing.T, s *stage) { s.instance(awssim.InstanceConfig{CPUCredits: &credits}) }
+	}
+	return []scenario{
+		{name: "CPU credits are watched", build: left(288), backOff: limit, end: ready},
+		{name: "CPU credits of a class without", build: func(_ *testing.T, s *stage) { s.instance(awssim.InstanceConfig{Class: "db.m6g.large"}) }, backOff: limit,
+			end: ready, says: []string{"back-off-blind", "db.m6g.large"}},
+		{name: "no privilege for GetMetricStatistics", build: left(288), backOff: limit, faults: []awssim.Fault{denied("cloudwatch", "GetMetricStatistics")},
+			end: refused, code: "aws-access-denied", says: []string{"cloudwatch:GetMetricStatistics", "policy"}},
+	}
+}
+
 func rebootScenarios() []scenario {
 	return []scenario{
 		{name: "reboot is refused three times", faults: []awssim.Fault{{Kind: awssim.RefuseReboot, Count: 3}}, end: ready},

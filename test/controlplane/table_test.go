@@ -26,6 +26,7 @@ type scenario struct {
 	instance string // under another name than instanceID
 	prepare  map[string]any
 	password func(s *stage) any
+	backOff  map[string]any // copy.backOff
 	// What a person does: answer is sent at the gate after atGate, mend comes before resume at the first problem.
 	answer string
 	atGate func(t *testing.T, s *stage)
@@ -42,7 +43,7 @@ type scenario struct {
 
 // table is all scenarios.
 func table() []scenario {
-	return slices.Concat(groupScenarios(), familyScenarios(), stateScenarios(), rebootScenarios(), accessScenarios(), networkScenarios(), secretScenarios())
+	return slices.Concat(groupScenarios(), familyScenarios(), stateScenarios(), creditScenarios(), rebootScenarios(), accessScenarios(), networkScenarios(), secretScenarios())
 }
 
 func TestTableIsLargeEnoughAndSaysEachThingOnce(t *testing.T) {

@@ -100,12 +100,16 @@ func sqlBlocks(text string) []string {
 	return blocks
 }
 
-func productionSources(t *testing.T) string {
+func productionSources(t *testing.T) string { return sources(t, false) }
+
+func testSources(t *testing.T) string { return sources(t, true) }
+
+func sources(t *testing.T, tests bool) string {
 	t.Helper()
 	var all strings.Builder
 	for _, root := range []string{"../../internal", "../../activities", "../../workflows"} {
 		require.NoError(t, filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-			if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			if err == nil && strings.HasSuffix(path, ".go") && strings.HasSuffix(path, "_test.go") == tests {
 				all.WriteString(read(t, path))
 			}
 			return err

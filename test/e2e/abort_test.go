@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"timeferry/internal/contract"
+	"timeferry/internal/pgkit"
 	"timeferry/internal/testkit/pgtest"
 )
 
@@ -80,6 +81,42 @@ func TestAbortLeavesNothing(t *testing.T) {
 			asMaster(t, src, "UPDATE people SET name = 'still writable' WHERE id = 2")
 		})
 	}
+}
+
+// TestNothingIsLeftBehindAnEnd has things come back after they were removed: the migration names them and waits, and ends when they are
+// gone.
+func TestNothingIsLeftBehindAnEnd(t *testing.T) {
+	t.Parallel()
+	setup(t)
+	src, dst := pgtest.OwnSource(t, nil), pgtest.Target(t)
+	asMaster(t, src, withoutKeys)
+	w := newWorld(t)
+	m := w.newMigration("lingering", src, dst, nil)
+	m.start()
+	m.await(contract.PhaseInSync)
+	lingering, err := pgkit.Dial(context.Background(), src.Master, "guard lingering")
+	require.NoError(t, err)
+	m.order(contract.SignalAbort)
+	s := m.awaitProblem(contract.CodeLeftover)
+	require.Equal(t, contract.PhaseAborting, s.Phase)
+	require.Equal(t, []string{contract.SignalResume}, s.Awaiting)
+	var things []string
+	for _, p := range s.Problems {
+		if p.Code == contract.CodeLeftover && p.Severity == contract.Warning {
+			things = append(things, p.Object)
+			require.NotEmpty(t, p.Remedy)
+		}
+	}
+	require.Equal(t, []string{"session timeferry guard lingering on the source"}, things)
+	// A slot that came meanwhile is removed by the cleaning that comes with resume; the session was ended by a person.
+	src.Exec(t, "SELECT pg_create_logical_replication_slot('timeferry_lingering', 'pgoutput')")
+	require.NoError(t, lingering.Close(context.Background()))
+	m.order(contract.SignalResume)
+	r := m.report()
+	require.Equal(t, contract.PhaseAborted, r.Outcome)
+	require.Empty(t, r.Leftovers.Found)
+	require.Empty(t, r.Left)
+	m.requireNothingLeft()
 }
 
 func gate(spec map[string]any) { spec["hypertableGate"] = true }

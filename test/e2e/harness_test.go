@@ -41,7 +41,7 @@ func stopShared() {
 
 // namespaces is how many migrations' worlds one development server offers: each test has one to itself, so that no
 // worker takes another test's work.
-const namespaces = 40
+const namespaces = 72
 
 // shared is what all tests of the process use: the development server, and the programs under test.
 var shared struct {
@@ -143,6 +143,14 @@ type world struct {
 // newWorld starts a worker in a namespace of its own. The variables are added to its environment.
 func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
+	w := newIdleWorld(t, env...)
+	w.startWorker()
+	return w
+}
+
+// newIdleWorld has no worker yet.
+func newIdleWorld(t *testing.T, env ...string) *world {
+	t.Helper()
 	setup(t)
 	n := shared.namespace.Add(1)
 	require.LessOrEqual(t, n, int32(namespaces), "raise the number of namespaces")
@@ -153,8 +161,10 @@ func newWorld(t *testing.T, env ...string) *world {
 	w.client, err = dial(w.namespace)
 	require.NoError(t, err)
 	t.Cleanup(w.client.Close)
-	w.startWorker()
 	t.Cleanup(func() {
+		if w.worker == nil {
+			return
+		}
 		if t.Failed() {
 			w.showLog()
 		}

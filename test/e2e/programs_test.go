@@ -3,9 +3,12 @@ package e2e
 import (
 	"context"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -119,6 +122,30 @@ func TestTemporalProgram(t *testing.T) {
 	m.requireNothingLeft()
 }
 
+// requireWholeReport asserts that a report has what only the activities could see while they ran.
+func requireWholeReport(t *testing.T, r contract.Report) {
+	t.Helper()
+	require.NotEmpty(t, r.Lag, "also what the look that the cutover cancelled had seen")
+	inSync := time.Time{}
+	for _, p := range r.Phases {
+		if p.Phase == contract.PhaseInSync {
+			inSync = p.Entered
+		}
+	}
+	require.True(t, r.Lag[len(r.Lag)-1].At.After(inSync), "the last look, %s, was in sync, from %s on", r.Lag[len(r.Lag)-1].At, inSync)
+	copied := map[string]int64{}
+	for _, c := range r.CopiedTables.Largest {
+		copied[c.Table] = c.Rows
+		require.False(t, c.Ended.Before(c.Began), c.Table)
+		require.Positive(t, c.Bytes, c.Table)
+	}
+	require.Equal(t, map[string]int64{"public.people": 500, "public.notes": 300, "public.metrics": 5000}, copied)
+	require.Equal(t, []contract.OptionChoice{{Option: "roles", Value: "skip", Default: "migrate"}, {Option: "copy.concurrency", Value: "3", Default: "4"}}, r.Options)
+	require.NotEmpty(t, r.Target.Version)
+	require.Len(t, r.Leftovers.Sought, 5)
+	require.Empty(t, r.Leftovers.Found)
+}
+
 // TestStarter walks through the commands of the starter and their exit codes.
 func TestStarter(t *testing.T) {
 	t.Parallel()
@@ -126,7 +153,7 @@ func TestStarter(t *testing.T) {
 	src, dst := pgtest.Source(t), pgtest.Target(t)
 	asMaster(t, src, small)
 	w := newWorld(t)
-	m := w.newMigration("starter", src, dst, nil)
+	m := w.newMigration("starter", src, dst, func(spec map[string]any) { spec["copy"] = map[string]any{"concurrency": 3} })
 	require.Contains(t, w.run(shared.starter, "preflight", "-f", m.file), "SEVERITY")
 	m.start()
 	out, code := w.try(shared.starter, "start", "-f", m.file)
@@ -143,7 +170,21 @@ func TestStarter(t *testing.T) {
 	m.await(contract.PhaseInSync)
 	require.Contains(t, w.run(shared.starter, "status", "starter"), "in-sync")
 	require.Contains(t, w.run(shared.starter, "list"), "starter")
-	m.finish()
+	file := filepath.Join(w.dir, "starter.html")
+	out, code = w.try(shared.starter, "report", "starter", "--html", file)
+	require.Equal(t, 3, code, out)
+	require.NoFileExists(t, file)
+	_, code = w.try(shared.starter, "report", "starter", "--html", file, "-o", "json")
+	require.Equal(t, 2, code)
+	r := m.finish()
 	require.Contains(t, w.run(shared.starter, "report", "starter"), "Downtime")
+	requireWholeReport(t, r)
+	require.Contains(t, w.run(shared.starter, "report", "starter", "--html", file), file)
+	html, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(html), w.run(shared.starter, "report", "starter", "--html", "-"))
+	for _, words := range []string{"Migration starter", "public.people", "Nothing of the migration was left", "behind the fence", "copy.concurrency", "<polyline"} {
+		require.Contains(t, string(html), words)
+	}
 	require.True(t, strings.Contains(w.run(shared.starter, "watch", "starter"), "completed"))
 }

@@ -10,7 +10,6 @@ import (
 
 	"timeferry/internal/fault"
 	"timeferry/internal/ident"
-	"timeferry/internal/pgoutput"
 	"timeferry/internal/source/capture"
 	"timeferry/internal/spool"
 	"timeferry/internal/testkit/pgtest"
@@ -52,7 +51,7 @@ func TestKilledReceivers(t *testing.T) {
 	stop := make(chan struct{})
 	wait := s.load(t, 3, stop)
 	for range 8 {
-		cmd := s.startChild(t)
+		cmd := s.startChild(t, "")
 		lifetime := time.NewTimer(time.Duration(100+random.IntN(900)) * time.Millisecond)
 		<-lifetime.C
 		require.NoError(t, cmd.Process.Kill())
@@ -157,17 +156,7 @@ func TestFullSpoolPauses(t *testing.T) {
 
 	reader, err := sp.NewReader(0)
 	require.NoError(t, err)
-	got := 0
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for got < 80 {
-		rec, err := reader.Next(ctx)
-		require.NoError(t, err)
-		if end, ok := pgoutput.IsCommit(rec.Data); ok {
-			got++
-			require.NoError(t, sp.Prune(end))
-		}
-	}
+	require.Equal(t, 80, s.readAndPrune(t, sp, reader, 80))
 	require.NoError(t, reader.Close())
 	await(t, "not paused", func() bool { return run.progress().Paused == "" })
 	require.Equal(t, sender, src.QueryValue(t, senderSQL), "still the same connection")
@@ -212,7 +201,7 @@ func TestMessagesAndTruncate(t *testing.T) {
 
 func TestWaitsForAnotherReceiver(t *testing.T) {
 	s := newStream(t, pgtest.Source(t), "active")
-	cmd := s.startChild(t)
+	cmd := s.startChild(t, "")
 	await(t, "active", func() bool { return s.active(t) })
 	first := s.dir
 	s.dir = t.TempDir()

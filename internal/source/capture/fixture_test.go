@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type child struct {
 	Source            pgkit.Endpoint
 	Slot, Publication string
 	Dir               string
+	DieAt             string // "place n": by its own hand, the nth time that it comes by
 }
 
 func receiverProcess(config string) int {
@@ -52,8 +54,31 @@ func receiverProcess(config string) int {
 		return 1
 	}
 	r := &capture.Receiver{Source: c.Source, Slot: c.Slot, Publications: []string{c.Publication}, Spool: s}
+	dieAt(r, c.DieAt)
 	fmt.Fprintln(os.Stderr, r.Run(context.Background(), nil))
 	return 1
+}
+
+// dieAt kills this process when the receiver comes by a place.
+func dieAt(r *capture.Receiver, at string) {
+	if at == "" {
+		return
+	}
+	var place string
+	var left int
+	if _, err := fmt.Sscan(at, &place, &left); err != nil {
+		panic(err)
+	}
+	r.SetBacklogLimits(512<<10, 64<<10, 256<<10, 64<<10, 1<<30)
+	r.SetFailpoint(func(here string) {
+		if here != place {
+			return
+		}
+		if left--; left == 0 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	})
 }
 
 // segmentBytes makes the tests' streams go over several segments.
@@ -171,10 +196,10 @@ func (s *stream) confirmed(t *testing.T) change.LSN {
 	return lsn
 }
 
-// startChild starts a receiver as a process of its own.
-func (s *stream) startChild(t *testing.T) *exec.Cmd {
+// startChild starts a receiver as a process of its own, which dies at dieAt if that is not "".
+func (s *stream) startChild(t *testing.T, dieAt string) *exec.Cmd {
 	t.Helper()
-	config, err := json.Marshal(child{Source: s.src.Endpoint, Slot: s.slot, Publication: s.publication, Dir: s.dir})
+	config, err := json.Marshal(child{Source: s.src.Endpoint, Slot: s.slot, Publication: s.publication, Dir: s.dir, DieAt: dieAt})
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), childEnv+"="+string(config))
@@ -260,8 +285,12 @@ func (s *stream) requireSame(t *testing.T, sp *spool.Spool) (transactions int) {
 	r, err := sp.NewReader(0)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, r.Close()) }()
+	messages := ", 'messages', 'true'"
+	if s.src.QueryValue(t, "SELECT current_setting('server_version_num')::int >= 140000") != "t" {
+		messages = ""
+	}
 	rows, err := s.src.Conn(t).Query(ctx, `SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL,
-		'proto_version', '1', 'publication_names', $2, 'messages', 'true')`, s.reference, ident.Quote(s.publication))
+		'proto_version', '1', 'publication_names', $2`+messages+`)`, s.reference, ident.Quote(s.publication))
 	require.NoError(t, err)
 	defer rows.Close()
 	decoder := pgoutput.NewDecoder()
@@ -308,6 +337,22 @@ func nextChange(ctx context.Context, r *spool.Reader, d *pgoutput.Decoder) ([]by
 		}
 	}
 	return nil, errEnd
+}
+
+// readAndPrune reads a number of transactions, and removes what it has read, as the applier does.
+func (s *stream) readAndPrune(t *testing.T, sp *spool.Spool, reader *spool.Reader, transactions int) (got int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for got < transactions {
+		rec, err := reader.Next(ctx)
+		require.NoError(t, err)
+		if end, ok := pgoutput.IsCommit(rec.Data); ok {
+			got++
+			require.NoError(t, sp.Prune(end))
+		}
+	}
+	return got
 }
 
 func isDescription(msg []byte) bool { return msg[0] == 'R' || msg[0] == 'Y' || msg[0] == 'O' }

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 	"timeferry/internal/change"
 	"timeferry/internal/fault"
 	"timeferry/internal/pgoutput"
-	"timeferry/internal/spool"
 )
 
 // message takes one message of the protocol.
@@ -30,43 +30,67 @@ func (s *session) message(msg pgproto3.BackendMessage) error {
 		return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "a message of unknown type 0x%02x", msg.Data[0])
 	case *pgproto3.ErrorResponse:
 		return fmt.Errorf("receive from slot %s: %w", s.r.Slot, pgconn.ErrorResponseToPgError(msg))
-	case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+	case *pgproto3.NoticeResponse:
+		return s.r.missing(msg.SeverityUnlocalized, msg.Code, msg.Message)
+	case *pgproto3.ParameterStatus:
 		return nil
 	}
 	return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "the server ended the stream (%T)", msg)
 }
 
-// data takes one replication message, unless it belongs to a transaction that the spool has.
+// data takes one replication message.
 func (s *session) data(body []byte) error {
 	x, err := pglogrepl.ParseXLogData(body)
 	if err != nil {
 		return fault.New(fault.Integrity, "receive from slot", s.r.Slot, "", "%w", err)
 	}
 	p := &s.r.progress
-	p.Bytes += int64(len(x.WALData))
 	p.ServerEnd, p.ServerTime = max(p.ServerEnd, change.LSN(x.ServerWALEnd)), x.ServerTime
-	if final, ok := pgoutput.IsBegin(x.WALData); ok {
-		s.inTx, s.skipping = true, final < s.end
-	} else if end, ok := pgoutput.IsCommit(x.WALData); ok {
-		s.inTx = false
-		if s.skipping {
-			s.skipping = false
-			return nil
+	if !s.busy.Load() {
+		s.busy.Store(true)
+	}
+	lsn := change.LSN(x.WALStart)
+	if s.r.pluginName() == pgoutputPlugin {
+		taken, done, commit, err := s.under.take(lsn, x.WALData)
+		if taken {
+			p.Bytes += int64(len(x.WALData))
 		}
-		s.end = end
-		p.Transactions++
-	} else if !s.inTx {
-		if at, ok := pgoutput.IsLooseMessage(x.WALData); ok {
-			if at <= s.end {
-				return nil
+		if done != nil {
+			err = errors.Join(s.replay(done, commit), done.close())
+		}
+		if taken || err != nil {
+			return err
+		}
+	}
+	return s.take(lsn, x.WALData)
+}
+
+// replay takes a transaction that came before its commit, as if it had come now and whole.
+func (s *session) replay(tx *streamedTx, c pgoutput.Streamed) error {
+	s.lsn = c.FinalLSN
+	if err := s.keep(pgoutput.AppendBegin(nil, c.FinalLSN, c.Micros, tx.xid)); err != nil {
+		return err
+	}
+	err := tx.each(func(lsn change.LSN, msg []byte) error {
+		s.lsn = lsn
+		if err := s.keep(msg); err != nil {
+			return err
+		}
+		if s.attention.Load() || s.replyWanted { // the server waits for our status, however long this takes
+			if err := s.lookUp(s.asideCtx); err != nil {
+				return err
 			}
-			s.end = at // the end of its record
 		}
+		if len(s.chunk.data) >= chunkBytes {
+			return s.waitForWriter(s.asideCtx)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	if !s.skipping { // relations described in a skipped transaction are known since it came first
-		s.chunk.add(spool.Message, change.LSN(x.WALStart), x.WALData)
-	}
-	return nil
+	s.lsn = c.EndLSN
+	return s.keep(pgoutput.AppendCommit(nil, c.FinalLSN, c.EndLSN, c.Micros))
 }
 
 // keepalive says how far the server has come: outside of a transaction there is nothing more for us before that.
@@ -93,6 +117,6 @@ func (s *session) noteProgress(now time.Time, atOnce bool) {
 	if s.inTx || s.pending <= s.end || (!atOnce && now.Sub(s.progressAt) < progressEvery) {
 		return
 	}
-	s.chunk.add(spool.Progress, s.pending, nil)
-	s.end, s.progressAt = s.pending, now
+	s.reached(s.pending)
+	s.progressAt = now
 }

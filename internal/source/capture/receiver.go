@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"timeferry/internal/change"
@@ -16,14 +17,28 @@ import (
 type Receiver struct {
 	Source       pgkit.Endpoint
 	Slot         string
+	Plugin       string   // of the slot: pgoutput, also when empty, or wal2json
 	Publications []string // all that the tables in scope are in
-	Spool        *spool.Spool
-	Log          *slog.Logger // nil: no log
+	// LocalOnly leaves out changes that came to the source by replication from elsewhere.
+	LocalOnly bool
+	Spool     Buffer
+	Log       *slog.Logger // nil: no log
 	// ServerVersion is the source's server_version_num; 0 asks the source.
 	ServerVersion int
+	// IdleMarker is how long nothing may come before a marker is written to the source; 0: a minute.
+	IdleMarker time.Duration
+	// Silence is how long the source may say nothing, though asked twice a second, until another connection looks whether its
+	// session still works for us (0: pgkit.DefaultSilence).
+	Silence time.Duration
 
 	progress Progress
-	failures int // connections that failed in a row
+	failures int          // connections that failed in a row
+	quoted   bool         // wal2json can be told to quote numbers
+	noBulk   bool         // the source does not let us take changes in bulk
+	noMarker atomic.Bool  // nor write a marker
+	limits   *backlogRule // nil: usualRule; tests set others
+	// failpoint, if not nil, is called at the places where dying must lose nothing. Tests set it.
+	failpoint func(place string)
 }
 
 // Progress says how far receiving has come. Transactions and Bytes count what this Run received.
@@ -60,7 +75,10 @@ func (r *Receiver) Run(ctx context.Context, onProgress func(Progress)) error {
 	}
 	r.progress, r.failures = Progress{DurableLSN: r.Spool.Durable(), ReceivedLSN: r.Spool.Durable()}, 0
 	for {
-		err := r.connectAndStream(ctx, onProgress)
+		err := r.connectAndReceive(ctx, onProgress)
+		if err == nil && ctx.Err() == nil {
+			continue // the other way goes on
+		}
 		if fatal := r.fatal(ctx, err); fatal != nil {
 			return fatal
 		}
@@ -103,22 +121,31 @@ func spoolCode(err error) string {
 	return ""
 }
 
-// connectAndStream makes the spool whole, and streams over one connection until it ends.
-func (r *Receiver) connectAndStream(ctx context.Context, onProgress func(Progress)) error {
+// connectAndReceive makes the spool whole, and receives in one of the two ways until that ends. It returns nil when the
+// other way is to go on.
+func (r *Receiver) connectAndReceive(ctx context.Context, onProgress func(Progress)) error {
 	if err := r.settle(ctx, onProgress); err != nil {
 		return err
 	}
-	s, err := r.connect(ctx)
+	receive, err := r.connect(ctx)
 	if err != nil {
 		return err
 	}
-	s.onProgress = onProgress
 	before := r.Spool.Durable()
-	err = s.run(ctx)
+	err = receive(ctx, onProgress)
 	if r.Spool.Durable() > before { // the connection was good for something
 		r.failures = 0
 	}
+	if errors.Is(err, errSwitch) {
+		return nil
+	}
 	return err
+}
+
+func (r *Receiver) at(place string) {
+	if r.failpoint != nil {
+		r.failpoint(place)
+	}
 }
 
 // settle drops an incomplete transaction from the spool and waits until the rest is durable: the source is asked for what

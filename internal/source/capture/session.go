@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"timeferry/internal/change"
 	"timeferry/internal/fault"
+	"timeferry/internal/pgkit"
 )
 
 const (
@@ -29,17 +31,21 @@ const (
 // writer, and sends all statuses, because a pgconn serves one goroutine. Others get its attention through the flag and
 // the read deadline.
 type session struct {
-	r          *Receiver
+	*intake
 	conn       *pgconn.PgConn
-	writer     *writer
-	chunk      *chunk
+	watch      *pgkit.Watch // of the connection, while we read from it
 	onProgress func(Progress)
 	attention  atomic.Bool
+	came       bool // something, since we looked up
 
-	inTx     bool
-	skipping bool       // inside of a transaction that the spool has
-	end      change.LSN // of the last whole transaction or progress that was put into a chunk
-	pending  change.LSN // progress that was heard of, not yet put into a chunk
+	pending change.LSN // progress that was heard of, not yet put into a chunk
+	under   *inProgress
+	behind  *lookout
+	busy    atomic.Bool // something has come since the lookout asked
+	idle    idleness
+	// asides are short errands over connections of their own; they end with the session.
+	asides   sync.WaitGroup
+	asideCtx context.Context
 
 	handedAt time.Time // when the writer got its last chunk
 	armed    bool      // the read deadline stands at the next hand-over
@@ -50,14 +56,17 @@ type session struct {
 	sentAt, askedAt, progressAt, toldAt time.Time
 }
 
-func newSession(r *Receiver, conn *pgconn.PgConn, state slotState, start change.LSN) *session {
-	s := &session{r: r, conn: conn, end: start, statusEvery: statusEvery}
+func newSession(ctx context.Context, r *Receiver, conn *pgconn.PgConn, state slotState, start change.LSN) (*session, error) {
+	s := &session{conn: conn, statusEvery: statusEvery}
 	if state.senderTimeout > 0 {
 		s.statusEvery = min(statusEvery, state.senderTimeout/3)
 	}
-	s.writer = newWriter(r.Spool, s.wake)
-	s.chunk = s.writer.empty()
-	return s
+	var err error
+	if s.under, err = newInProgress(r.Spool.Dir()); err != nil {
+		return nil, err
+	}
+	s.intake = newIntake(r, r.newPlugin(ctx, state.serverVersion), start, s.wake)
+	return s, nil
 }
 
 // wake makes the reading goroutine look up. The flag is set before the deadline, and looked at after the deadline was
@@ -68,18 +77,27 @@ func (s *session) wake() {
 	_ = s.conn.Conn().SetReadDeadline(time.Unix(1, 0))
 }
 
-// run streams until ctx ends or the connection or the spool fails. It leaves whole transactions in the spool only, as
-// far as that did not fail.
-func (s *session) run(ctx context.Context) error {
+// run streams until ctx ends, the connection or the spool fails, or the backlog is better taken in bulk (errSwitch). It
+// leaves whole transactions in the spool only, as far as that did not fail.
+func (s *session) run(ctx context.Context, onProgress func(Progress)) error {
+	s.onProgress = onProgress
 	defer closeConn(s.conn)
+	defer s.watch.Close()
 	release := context.AfterFunc(ctx, s.wake)
 	defer release()
 	ticking := make(chan struct{})
 	defer close(ticking)
+	asides, stop := context.WithCancel(ctx)
+	defer s.asides.Wait()
+	defer stop()
+	s.asideCtx = asides
+	if s.behind = s.lookout(); !s.r.noBulk {
+		s.asides.Go(func() { s.behind.watch(asides) })
+	}
 	go s.tick(ticking)
 	go s.writer.run()
 	err := s.receive(ctx)
-	failed := s.writer.finish(s.chunk)
+	failed := errors.Join(s.writer.finish(s.chunk), s.under.close())
 	if failed != nil {
 		return failed
 	}
@@ -113,6 +131,7 @@ func (s *session) tick(done chan struct{}) {
 // receive is the loop over messages.
 func (s *session) receive(ctx context.Context) error {
 	frontend := s.conn.Frontend()
+	defer s.watch.Wait()()
 	s.attention.Store(true)
 	for {
 		if frontend.ReadBufferLen() == 0 && !s.inTx && len(s.chunk.records) > 0 {
@@ -141,8 +160,12 @@ func (s *session) receive(ctx context.Context) error {
 			}
 			return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "%w", err)
 		}
+		s.came = true
 		if err := s.message(msg); err != nil {
 			return err
+		}
+		if !s.inTx && s.under.idle() && s.behind.pays.Load() {
+			return errSwitch
 		}
 	}
 }
@@ -152,10 +175,18 @@ func isTimeout(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) || (errors.As(err, &network) && network.Timeout())
 }
 
+func (s *session) lookout() *lookout {
+	return &lookout{r: s.r, wake: s.wake, idle: func() bool { return !s.busy.Swap(false) }}
+}
+
 // lookUp does what is due besides reading.
 func (s *session) lookUp(ctx context.Context) error {
 	s.attention.Store(false)
 	s.armed = false
+	if s.came {
+		s.came = false
+		s.watch.Heard()
+	}
 	if err := s.conn.Conn().SetReadDeadline(time.Time{}); err != nil {
 		return fault.New(fault.Transient, "receive from slot", s.r.Slot, "", "%w", err)
 	}
@@ -173,6 +204,7 @@ func (s *session) upkeep(ctx context.Context) error {
 	now := time.Now()
 	s.noteProgress(now, false)
 	s.handOver()
+	s.stir(now)
 	ask := now.Sub(s.askedAt) >= progressEvery
 	p := &s.r.progress
 	p.DurableLSN, p.ReceivedLSN = s.r.Spool.Durable(), max(s.end, p.ReceivedLSN)
@@ -187,6 +219,9 @@ func (s *session) upkeep(ctx context.Context) error {
 	}
 	return nil
 }
+
+// errSwitch ends a stream whose backlog is to be taken in bulk.
+var errSwitch = errors.New("the backlog is taken in bulk")
 
 // errWriterFailed ends receive; the writer's finish has the error itself.
 var errWriterFailed = errors.New("the spool takes no more")
@@ -229,6 +264,7 @@ func (s *session) handOver() {
 
 // waitForWriter blocks until the writer takes the chunk, and keeps the server and our caller content meanwhile.
 func (s *session) waitForWriter(ctx context.Context) error {
+	defer s.watch.Pause()() // what the server says meanwhile is read later
 	timer := time.NewTimer(tickEvery)
 	defer timer.Stop()
 	for {

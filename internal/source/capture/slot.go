@@ -25,12 +25,18 @@ const (
 	CodeNoPublication = "publication-missing"
 )
 
-// slotSQL is run on the replication connection itself, so that what it says is of the server that will stream.
-// wal_status came with 13.
-const slotSQL = `SELECT current_setting('server_version_num'),
+// slotSQL is run on the receiving connection itself, so that what it says is of the server that will give the changes.
+// wal_status came with 13. An ordinary connection also asks for the end of the WAL; the other knows it by IDENTIFY_SYSTEM.
+const (
+	slotSQL = `SELECT current_setting('server_version_num'),
 	coalesce((SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'), '60000'),
-	s.slot_name IS NOT NULL, coalesce(s.plugin, ''), coalesce(to_jsonb(s) ->> 'wal_status', ''), coalesce(s.confirmed_flush_lsn::text, '0/0')
+	s.slot_name IS NOT NULL, coalesce(s.plugin, ''), coalesce(to_jsonb(s) ->> 'wal_status', ''), coalesce(s.confirmed_flush_lsn::text, '0/0'),
+	coalesce(s.restart_lsn::text, '0/0'), coalesce(s.active_pid, 0) <> 0, pg_catalog.pg_postmaster_start_time()::text,
+	(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, `
+	flushedSQL  = `CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END`
+	fromSlotSQL = `
 	FROM (VALUES (1)) one(n) LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = `
+)
 
 // slotState is slotSQL's row.
 type slotState struct {
@@ -40,49 +46,95 @@ type slotState struct {
 	plugin        string
 	walStatus     string
 	confirmed     change.LSN
+	restart       change.LSN // where decoding has to begin: 0 when not known
+	active        bool
+	started       string // the server's start: tells servers apart, and lives of a server
+	now           time.Time
+	flushed       change.LSN
 }
 
-// connect opens the replication connection, checks the slot, and starts the stream.
-func (r *Receiver) connect(ctx context.Context) (*session, error) {
+// way is one of the two ways to receive, ready to run until it ends.
+type way func(ctx context.Context, onProgress func(Progress)) error
+
+// connect opens the replication connection, recognises the source, checks the slot, and starts the stream; or chooses to
+// take the backlog in bulk first.
+func (r *Receiver) connect(ctx context.Context) (way, error) {
 	conn, err := pgkit.DialReplication(ctx, r.Source, "receiver")
 	if err != nil {
 		return nil, err
 	}
-	state, start, err := r.start(ctx, conn)
+	state, start, err := r.prepare(ctx, conn)
+	if err == nil && r.bulk(start, state) {
+		closeConn(conn)
+		of := server{started: state.started}
+		return func(ctx context.Context, onProgress func(Progress)) error { return r.runDrain(ctx, of, onProgress) }, nil
+	}
+	watch := pgkit.NewWatch(r.Source, r.Silence, r.Log)
+	if err == nil {
+		err = watch.Start(ctx, conn)
+	}
+	if err == nil {
+		err = r.stream(ctx, conn, state, start)
+	}
 	if err != nil {
+		watch.Close()
 		closeConn(conn)
 		return nil, err
 	}
-	return newSession(r, conn, state, start), nil
+	return func(ctx context.Context, onProgress func(Progress)) error {
+		s, err := newSession(ctx, r, conn, state, start)
+		if err != nil {
+			watch.Close()
+			closeConn(conn)
+			return err
+		}
+		s.watch = watch
+		return s.run(ctx, onProgress)
+	}, nil
 }
 
-func (r *Receiver) start(ctx context.Context, conn *pgconn.PgConn) (slotState, change.LSN, error) {
-	state, err := readSlot(ctx, conn, r.Slot)
+// prepare finds out where to go on.
+func (r *Receiver) prepare(ctx context.Context, conn *pgconn.PgConn) (state slotState, start change.LSN, err error) {
+	flushed, err := r.recognise(ctx, conn)
 	if err != nil {
+		return state, 0, err
+	}
+	if state, err = readSlot(ctx, conn, r.Slot, false); err != nil {
 		return state, 0, fmt.Errorf("read slot %s: %w", r.Slot, err)
 	}
+	state.flushed = flushed
 	if r.ServerVersion != 0 {
 		state.serverVersion = r.ServerVersion
 	}
 	if err := r.checkSlot(state); err != nil {
 		return state, 0, err
 	}
+	if r.pluginName() == wal2jsonPlugin {
+		if err := r.prepareJSON(ctx, conn); err != nil {
+			return state, 0, err
+		}
+	}
 	if err := r.Spool.StartAt(state.confirmed); err != nil { // only the first connection of an empty spool does something
 		return state, 0, err
 	}
-	start := max(r.Spool.Durable(), state.confirmed)
-	args := []string{"proto_version '1'", "publication_names " + ident.Literal(ident.Columns(r.Publications))}
-	if state.serverVersion >= 140000 {
-		args = append(args, "messages 'true'")
+	return state, max(r.Spool.Durable(), state.confirmed), nil
+}
+
+// stream starts the stream.
+func (r *Receiver) stream(ctx context.Context, conn *pgconn.PgConn, state slotState, start change.LSN) error {
+	options := r.newPlugin(ctx, state.serverVersion).options(r.Spool.Dir() != "")
+	args := make([]string, 0, len(options)/2)
+	for i := 0; i < len(options); i += 2 {
+		args = append(args, ident.Quote(options[i])+" "+ident.Literal(options[i+1]))
 	}
 	startCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err = pglogrepl.StartReplication(startCtx, conn, ident.Quote(r.Slot), pglogrepl.LSN(start), pglogrepl.StartReplicationOptions{
+	err := pglogrepl.StartReplication(startCtx, conn, ident.Quote(r.Slot), pglogrepl.LSN(start), pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication, PluginArgs: args})
 	if err != nil {
-		return state, 0, fmt.Errorf("start replication: %w", r.explain(err, true))
+		return fmt.Errorf("start replication: %w", r.explain(err, true))
 	}
-	return state, start, nil
+	return nil
 }
 
 // checkSlot finds out in time what the stream would only fail on, or worse, go past.
@@ -93,38 +145,50 @@ func (r *Receiver) checkSlot(state slotState) error {
 		return r.slotLost(errors.New("there is no such slot"))
 	case state.walStatus == "lost":
 		return r.slotLost(errors.New("the source has removed WAL that it needs (max_slot_wal_keep_size)"))
-	case state.plugin != "pgoutput":
-		return fault.New(fault.Operator, "stream from slot", r.Slot, "", "its plugin is %q, want pgoutput", state.plugin)
+	case state.plugin != r.pluginName():
+		return fault.New(fault.Operator, "stream from slot", r.Slot, "", "its plugin is %q, want %s", state.plugin, r.pluginName())
 	case durable != 0 && state.confirmed > durable:
-		return fault.New(fault.Integrity, "stream from slot", r.Slot, "somebody else read from the slot, or the worker's disk was set back: abort, then start again",
+		return fault.New(fault.Integrity, "stream from slot", r.Slot, "somebody else read from the slot, or the worker's disk was set back: resync, or abort",
 			"it is confirmed up to %s, and the spool ends at %s", state.confirmed, durable).WithCode(spool.CodeGap)
 	}
 	return nil
 }
 
 func (r *Receiver) slotLost(cause error) error {
-	return fault.New(fault.Operator, "stream from slot", r.Slot, "changes are lost for good: abort, then start again", "%w", cause).WithCode(CodeSlotLost)
+	return fault.New(fault.Operator, "stream from slot", r.Slot, "changes are lost for good: resync makes a fresh slot and copy; or abort", "%w", cause).WithCode(CodeSlotLost)
 }
 
-func readSlot(ctx context.Context, conn *pgconn.PgConn, slot string) (state slotState, err error) {
-	results, err := conn.Exec(ctx, slotSQL+ident.Literal(slot)).ReadAll()
+func readSlot(ctx context.Context, conn *pgconn.PgConn, slot string, ordinary bool) (state slotState, err error) {
+	flushed := "NULL"
+	if ordinary {
+		flushed = flushedSQL
+	}
+	results, err := conn.Exec(ctx, slotSQL+flushed+fromSlotSQL+ident.Literal(slot)).ReadAll()
 	if err != nil {
 		return state, err
 	}
-	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 6 {
+	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 11 {
 		return state, fault.New(fault.Bug, "read slot", slot, "", "the query gave no row")
 	}
-	row := results[0].Rows[0]
-	var timeoutMillis int64
-	state.serverVersion, err = strconv.Atoi(string(row[0]))
-	if err == nil {
-		timeoutMillis, err = strconv.ParseInt(string(row[1]), 10, 64)
+	return parseSlot(results[0].Rows[0])
+}
+
+func parseSlot(row [][]byte) (state slotState, err error) {
+	number := func(b []byte) (n int64) {
+		if err == nil {
+			n, err = strconv.ParseInt(string(b), 10, 64)
+		}
+		return n
 	}
-	if err == nil {
-		state.confirmed, err = change.ParseLSN(string(row[5]))
+	position := func(b []byte) (lsn change.LSN) {
+		if err == nil && b != nil {
+			lsn, err = change.ParseLSN(string(b))
+		}
+		return lsn
 	}
-	state.senderTimeout = time.Duration(timeoutMillis) * time.Millisecond
-	state.exists, state.plugin, state.walStatus = string(row[2]) == "t", string(row[3]), string(row[4])
+	state = slotState{serverVersion: int(number(row[0])), senderTimeout: time.Duration(number(row[1])) * time.Millisecond,
+		exists: string(row[2]) == "t", plugin: string(row[3]), walStatus: string(row[4]), confirmed: position(row[5]), restart: position(row[6]),
+		active: string(row[7]) == "t", started: string(row[8]), now: time.UnixMicro(number(row[9])).UTC(), flushed: position(row[10])}
 	return state, err
 }
 
@@ -139,9 +203,22 @@ func (r *Receiver) explain(err error, starting bool) error {
 		pg.Code == "58P01": // a WAL segment is gone; servers before 13 say no more
 		return r.slotLost(err)
 	case pg.Code == "42704":
-		return fault.New(fault.Operator, "stream from slot", r.Slot, "make the publication again, then resume; or abort, then start again", "%w", err).WithCode(CodeNoPublication)
+		return r.noPublication(err)
 	}
 	return err
+}
+
+// missing is the error for a warning that a publication is not there: from 18 on the server passes over changes then, and says no
+// more than that. nil for every other notice.
+func (r *Receiver) missing(severity, code, message string) error {
+	if severity != "WARNING" || code != "55000" {
+		return nil
+	}
+	return r.noPublication(errors.New(message))
+}
+
+func (r *Receiver) noPublication(cause error) error {
+	return fault.New(fault.Operator, "stream from slot", r.Slot, "make the publication again, then resume; or abort, then start again", "%w", cause).WithCode(CodeNoPublication)
 }
 
 // closeConn ends the connection politely, which frees the slot at once; a server that does not answer is left alone.

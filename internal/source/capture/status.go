@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"timeferry/internal/change"
+	"timeferry/internal/failpoint"
 )
 
 // pgEpoch is the zero of PostgreSQL's clock.
@@ -16,10 +17,12 @@ var pgEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // what is not durable yet.
 func (s *session) sendStatus(now time.Time, ask bool) error {
 	durable := s.r.Spool.Durable()
+	failpoint.At(failpoint.BeforeConfirm)
 	err := s.conn.Frontend().SendUnbufferedEncodedCopyData(encodeStatus(max(s.end, durable), durable, now, ask))
 	if err != nil {
 		return err
 	}
+	failpoint.At(failpoint.AfterConfirm)
 	s.sentAt, s.sentDurable, s.replyWanted = now, durable, false
 	if ask {
 		s.askedAt = now

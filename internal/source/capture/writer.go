@@ -41,7 +41,7 @@ func (c *chunk) add(kind spool.Kind, lsn change.LSN, data []byte) {
 
 // writer is the goroutine that puts chunks into the spool and decides when to sync.
 type writer struct {
-	spool *spool.Spool
+	spool Buffer
 	wake  func() // called when Durable, the pause or the failure changed
 	in    chan *chunk
 	free  chan *chunk
@@ -57,7 +57,7 @@ type writer struct {
 	pausing  *time.Timer // of next, kept to be used again
 }
 
-func newWriter(s *spool.Spool, wake func()) *writer {
+func newWriter(s Buffer, wake func()) *writer {
 	return &writer{spool: s, wake: wake, in: make(chan *chunk, chunkCount), free: make(chan *chunk, chunkCount+2),
 		stop: make(chan struct{}), done: make(chan struct{}), pausing: time.NewTimer(syncPause)}
 }

@@ -51,7 +51,9 @@ func build(toc []tocEntry, cat *catalogue, o DumpOptions) ([]ledger.Entry, []con
 			main = append(main, made...)
 		}
 	}
-	b.reportRest()
+	if o.Only == nil {
+		b.reportRest()
+	}
 	return inOrder(append(main, last...)), b.problems, nil
 }
 
@@ -114,7 +116,7 @@ func (b *builder) entries(e *tocEntry) ([]ledger.Entry, error) {
 		return b.index(e, base)
 	case "CONSTRAINT", "CHECK CONSTRAINT":
 		base.Exclusive = true
-		return []ledger.Entry{b.constraint(e, base)}, nil
+		return []ledger.Entry{b.inTwoSteps(e, b.constraint(e, base))}, nil
 	case "FK CONSTRAINT":
 		return b.foreignKey(e, base)
 	case "TRIGGER", "RULE":

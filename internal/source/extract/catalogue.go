@@ -61,6 +61,9 @@ type constraint struct {
 	name, definition, kind string
 	relation               uint32
 	validated              bool
+	// Of a primary key or unique constraint over a btree index: that index's own statement, what its constraint's statement
+	// says of storage, and the words of a deferrable one that its definition ends with. The first is empty for any other.
+	indexDefinition, options, flags string
 }
 
 type index struct {
@@ -198,12 +201,21 @@ func (c *catalogue) readMembers(ctx context.Context, q pgkit.Querier) error {
 	})
 }
 
+// constraintsSQL: a key without overlaps (from PostgreSQL 18) has a gist index, and so no statement for its index alone.
+const constraintsSQL = `
+SELECT k.oid, k.conname, pg_catalog.pg_get_constraintdef(k.oid), k.contype::text, k.conrelid, k.convalidated,
+	coalesce(CASE WHEN k.contype IN ('p', 'u') AND m.amname = 'btree' THEN pg_catalog.pg_get_indexdef(ic.oid) END, ''),
+	coalesce(' WITH (' || (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(o.option_name) || '=' || pg_catalog.quote_literal(o.option_value), ', ')
+		FROM pg_catalog.pg_options_to_table(ic.reloptions) o) || ')', ''),
+	CASE WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END || CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END
+FROM pg_catalog.pg_constraint k LEFT JOIN pg_catalog.pg_class ic ON ic.oid = k.conindid LEFT JOIN pg_catalog.pg_am m ON m.oid = ic.relam
+WHERE k.conrelid <> 0 AND k.oid >= 16384`
+
 func (c *catalogue) readConstraints(ctx context.Context, q pgkit.Querier) error {
-	return each(ctx, q, `SELECT oid, conname, pg_catalog.pg_get_constraintdef(oid), contype::text, conrelid, convalidated
-		FROM pg_catalog.pg_constraint WHERE conrelid <> 0 AND oid >= 16384`, nil, func(row pgx.Rows) error {
+	return each(ctx, q, constraintsSQL, nil, func(row pgx.Rows) error {
 		var oid uint32
 		var x constraint
-		err := row.Scan(&oid, &x.name, &x.definition, &x.kind, &x.relation, &x.validated)
+		err := row.Scan(&oid, &x.name, &x.definition, &x.kind, &x.relation, &x.validated, &x.indexDefinition, &x.options, &x.flags)
 		c.constraints[oid] = x
 		return err
 	})

@@ -24,6 +24,10 @@ type DumpOptions struct {
 	Hypertables []contract.Hypertable
 	// Privileges: owners and grants are carried over.
 	Privileges bool
+	// Only, unless nil, are the tables to dump, with what belongs to them, and what else they need and Have does not know (by kind,
+	// schema and name, as entries have them).
+	Only []ident.Table
+	Have func(kind, schema, name string) bool
 	// TargetSuperuser: whoever restores is a superuser there. Otherwise what only a superuser may make is left out, and so
 	// is what needs it; the problems name both.
 	TargetSuperuser bool
@@ -67,12 +71,15 @@ func Dump(ctx context.Context, o DumpOptions) (_ []ledger.Entry, _ []contract.Pr
 	if err != nil {
 		return nil, nil, err
 	}
+	if o.Only != nil {
+		return build(part(toc, cat, o), cat, o)
+	}
 	rows, notes, err := extensionRows(ctx, tx, o.Tables)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read schema of %s: %w", o.Source, err)
 	}
 	entries, problems, err := build(toc, cat, o)
-	return inOrder(append(entries, rows...)), append(problems, notes...), err
+	return weave(entries, rows), append(problems, notes...), err
 }
 
 // takeSnapshot lets tx see the given snapshot, or gives away its own.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -37,8 +38,12 @@ FROM pg_catalog.pg_extension e, LATERAL unnest(e.extconfig, e.extcondition) WITH
 JOIN pg_catalog.pg_class c ON c.oid = x.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE e.extname NOT IN ('timescaledb', 'plpgsql') AND c.relkind IN ('r', 'p', 'S') ORDER BY e.extname, x.n`
 
-// extensionRows makes an entry of the rows of each configuration table. They come at the switch: rows can be jobs, which
-// must not run on the target before.
+// lookedUp are the extensions whose functions look into their configuration table: indexes, checks and generated columns
+// need its rows from the start.
+var lookedUp = map[string]bool{"postgis": true}
+
+// extensionRows makes an entry of the rows of each configuration table. They come at the switch, since rows can be jobs, which
+// must not run on the target before; those that are looked up come right after their extension (see weave).
 func extensionRows(ctx context.Context, tx pgx.Tx, tables contract.Tables) ([]ledger.Entry, []contract.Problem, error) {
 	var all []configuration
 	err := each(ctx, tx, configurationsSQL, nil, func(row pgx.Rows) error {
@@ -50,7 +55,7 @@ func extensionRows(ctx context.Context, tx pgx.Tx, tables contract.Tables) ([]le
 	if err != nil {
 		return nil, nil, fmt.Errorf("read extensions' configuration tables: %w", err)
 	}
-	notExcluded := contract.Tables{Include: []string{"*.*"}, Exclude: tables.Exclude}
+	notExcluded := contract.Tables{Include: []string{"*.*"}, Exclude: slices.Concat(tables.Exclude, tables.ExcludeData)}
 	var entries []ledger.Entry
 	var problems []contract.Problem
 	for _, c := range all {
@@ -65,11 +70,34 @@ func extensionRows(ctx context.Context, tx pgx.Tx, tables contract.Tables) ([]le
 			problems = append(problems, *problem)
 		}
 		if sql != "" {
-			entries = append(entries, ledger.Entry{ID: fmt.Sprintf("config.%d", c.oid), Section: ledger.SectionCutover, Kind: KindExtensionData,
+			section := ledger.SectionCutover
+			if lookedUp[c.extension] {
+				section = ledger.SectionPreData
+			}
+			entries = append(entries, ledger.Entry{ID: fmt.Sprintf("config.%d", c.oid), Section: section, Kind: KindExtensionData,
 				Schema: c.name.Schema, Name: c.name.Name, SQL: sql})
 		}
 	}
 	return entries, problems, nil
+}
+
+// weave puts the rows of extensions among the entries: before the data at the end of the extensions, else at the end.
+func weave(entries, rows []ledger.Entry) []ledger.Entry {
+	extensions := 0
+	for i, e := range entries {
+		if e.Kind == "EXTENSION" {
+			extensions = i + 1
+		}
+	}
+	var early, late []ledger.Entry
+	for _, r := range rows {
+		if r.Section == ledger.SectionPreData {
+			early = append(early, r)
+		} else {
+			late = append(late, r)
+		}
+	}
+	return inOrder(append(slices.Insert(entries, extensions, early...), late...))
 }
 
 // read makes the statements that put the contents on the target, none if there are none.
@@ -102,7 +130,11 @@ func (c configuration) read(ctx context.Context, tx pgx.Tx) (string, *contract.P
 		return "", c.problem(contract.Warning, fmt.Sprintf("this configuration table of extension %s has %d rows, too much to go with the schema: they are not carried over", c.extension, len(rows)),
 			"carry them over yourself after the switch"), nil
 	}
-	return sql, c.problem(contract.Info, fmt.Sprintf("%d rows of this configuration table of extension %s arrive at the switch, as they are in the migration's snapshot", len(rows), c.extension),
+	when := "arrive at the switch"
+	if lookedUp[c.extension] {
+		when = "arrive with the schema"
+	}
+	return sql, c.problem(contract.Info, fmt.Sprintf("%d rows of this configuration table of extension %s %s, as they are in the migration's snapshot", len(rows), c.extension, when),
 		"repeat on the target what is changed in it until then"), nil
 }
 

@@ -23,7 +23,7 @@ func CreatePublicationHastily(ctx context.Context, conn *pgx.Conn, name string, 
 }
 
 func ProbeSnapshotFor(ctx context.Context, ep pgkit.Endpoint, wait time.Duration) error {
-	return probeSnapshot(ctx, ep, wait)
+	return probeSnapshot(ctx, ep, "pgoutput", wait)
 }
 
 // ReadTransactions reads all that are open, however young.

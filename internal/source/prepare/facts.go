@@ -71,19 +71,19 @@ SELECT current_setting('server_version_num')::int, current_user::text, current_d
 	has_database_privilege(d.oid, 'CREATE'), pg_has_role(d.datdba, 'USAGE'),
 	(SELECT count(*) FROM pg_replication_slots), (SELECT count(*) FROM pg_stat_replication),
 	current_setting('max_connections')::int, (SELECT coalesce(sum(numbackends), 0) FROM pg_stat_database)::int,
-	(SELECT count(*) FROM pg_largeobject_metadata)
+	(SELECT count(*) FROM pg_largeobject_metadata), NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
 FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user`
 
 func readServer(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
 	return conn.QueryRow(ctx, serverSQL).Scan(&f.Version, &f.User, &f.Database, &f.Encoding, &f.DatabaseBytes,
 		&f.Managed, &f.InRecovery, &f.Superuser, &f.CanReplicate, &f.CanCreate, &f.OwnsDatabase,
-		&f.SlotsUsed, &f.SendersUsed, &f.MaxConnections, &f.Connections, &f.LargeObjects)
+		&f.SlotsUsed, &f.SendersUsed, &f.MaxConnections, &f.Connections, &f.LargeObjects, &f.StatsHidden)
 }
 
 const settingsSQL = `
 SELECT name, current_setting(name) FROM pg_settings WHERE name IN ('wal_level', 'max_replication_slots', 'max_wal_senders',
 	'old_snapshot_threshold', 'max_slot_wal_keep_size', 'wal_keep_size', 'wal_keep_segments', 'idle_replication_slot_timeout', 'wal_sender_timeout',
-	'max_worker_processes', 'max_locks_per_transaction', 'max_prepared_transactions')`
+	'output_plugin_libraries', 'max_worker_processes', 'max_locks_per_transaction', 'max_prepared_transactions', 'superuser_reserved_connections', 'reserved_connections')`
 
 func readSettings(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
 	f.Settings = map[string]string{}
@@ -116,8 +116,11 @@ func readTables(ctx context.Context, conn *pgx.Conn, scope contract.Tables, f *p
 	}
 	for _, t := range all {
 		f.AllTables = append(f.AllTables, t.Table)
-		if scope.Includes(t.Table) {
+		switch {
+		case scope.Moves(t.Table):
 			f.Tables = append(f.Tables, t)
+		case scope.Includes(t.Table):
+			f.Empty = append(f.Empty, t)
 		}
 	}
 	var parent ident.Table
@@ -132,8 +135,11 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema' ORDER BY 1, 2`
 
 func readAccess(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error {
-	inScope := map[ident.Table]bool{}
+	moved, inScope := map[ident.Table]bool{}, map[ident.Table]bool{}
 	for _, t := range f.Tables {
+		forEachRelation(t, func(name ident.Table) { moved[name], inScope[name] = true, true })
+	}
+	for _, t := range f.Empty { // the dump of their definition locks them, and that is as much as to read them
 		forEachRelation(t, func(name ident.Table) { inScope[name] = true })
 	}
 	var t ident.Table
@@ -142,13 +148,13 @@ func readAccess(ctx context.Context, conn *pgx.Conn, f *plan.SourceFacts) error 
 		if !inScope[t] {
 			return
 		}
-		if !owned {
-			f.NotOwned = append(f.NotOwned, t)
-		}
 		if !readable {
 			f.Unreadable = append(f.Unreadable, t)
 		}
-		if hidden {
+		if !owned && moved[t] {
+			f.NotOwned = append(f.NotOwned, t)
+		}
+		if hidden && moved[t] {
 			f.RowSecurity = append(f.RowSecurity, t)
 		}
 	})

@@ -63,6 +63,14 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_index ix ON ix.indrelid = c.oid AND ix.indisreplident LEFT JOIN pg_class ii ON ii.oid = ix.indexrelid
 WHERE (n.nspname, c.relname) = ($1, $2) AND c.relkind IN ('r', 'p')`
 
+// IdentityOf is the replica identity that a table has now; found is false when there is no such table.
+func IdentityOf(ctx context.Context, q pgkit.Querier, t ident.Table) (now shape.Identity, found bool, err error) {
+	if now, found, err = readIdentity(ctx, q, t); err != nil {
+		err = fmt.Errorf("read replica identity of %s: %w", t, err)
+	}
+	return now, found, err
+}
+
 func readIdentity(ctx context.Context, q pgkit.Querier, t ident.Table) (now shape.Identity, found bool, err error) {
 	var kind string
 	err = q.QueryRow(ctx, identitySQL, t.Schema, t.Name).Scan(&kind, &now.Index)

@@ -19,12 +19,12 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartitio
 	AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1, 2`
 
-// NewTables lists the source's tables in scope that are not among known, in order. It changes nothing.
+// NewTables lists the source's tables whose rows are to be carried over and that are not among known, in order. It changes nothing.
 func NewTables(ctx context.Context, conn *pgx.Conn, scope contract.Tables, known map[ident.Table]bool) ([]ident.Table, error) {
 	var found []ident.Table
 	var t ident.Table
 	err := each(ctx, conn, newTablesSQL, []any{&t.Schema, &t.Name}, func() {
-		if !known[t] && scope.Includes(t) {
+		if !known[t] && scope.Moves(t) {
 			found = append(found, t)
 		}
 	})

@@ -417,6 +417,13 @@ func TestProbeSnapshot(t *testing.T) {
 	require.NoError(t, prepare.ProbeSnapshot(t.Context(), b.src.Master))
 }
 
+func TestProbeSlotNeedsThePlugin(t *testing.T) {
+	src := pgtest.Source(t)
+	require.NoError(t, prepare.ProbeSlot(t.Context(), src.Master, "wal2json"))
+	err := prepare.ProbeSlot(t.Context(), src.Master, "no_such_plugin")
+	requireCode(t, err, fault.Operator, prepare.CodeNoPlugin)
+}
+
 func TestProbeSnapshotNeedsTheRight(t *testing.T) {
 	b := setup(t)
 	b.src.Exec(t, "DROP ROLE IF EXISTS probe_nobody; CREATE ROLE probe_nobody LOGIN PASSWORD 'probe-nobody'")

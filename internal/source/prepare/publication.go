@@ -60,6 +60,39 @@ func (w patience) createPublication(ctx context.Context, conn *pgx.Conn, name st
 	return nil
 }
 
+// JoinPublication adds tables to the publication called name, as CreatePublication does, and leaves the others in it as they are.
+// With tables for inserts only the second publication must be there: a stream that reads of changes from before a publication
+// was made would fail.
+func JoinPublication(ctx context.Context, conn *pgx.Conn, name string, p plan.Publication) error {
+	version, err := pgkit.Version(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("join publication %s: %w", name, err)
+	}
+	for _, own := range []publication{{name: name, publish: publishAll, tables: p.All}, {name: plan.InsertOnlyName(name), publish: publishInsertOnly, tables: p.InsertOnly}} {
+		own.version, own.patience = version, usualPatience
+		members, err := own.members(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("join publication %s: %w", own.name, err)
+		}
+		join := slices.DeleteFunc(slices.Clone(own.tables), func(t ident.Table) bool { _, in := members[t]; return in })
+		for batch := range slices.Chunk(join, publicationBatch) {
+			if err := own.join(ctx, conn, batch); err != nil {
+				return fmt.Errorf("join publication %s: %w", own.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// PublishesInserts says whether the second publication is there.
+func PublishesInserts(ctx context.Context, conn *pgx.Conn, name string) (there bool, err error) {
+	name = plan.InsertOnlyName(name)
+	if err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", name).Scan(&there); err != nil {
+		err = fmt.Errorf("look for publication %s: %w", name, err)
+	}
+	return there, err
+}
+
 // DropPublication removes both publications. One that is not there is passed over.
 func DropPublication(ctx context.Context, conn *pgx.Conn, name string) error {
 	return errors.Join(drop(ctx, conn, name), drop(ctx, conn, plan.InsertOnlyName(name)))

@@ -12,10 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/feature/rds/auth"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/schemas"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/transport/http/protocol/awsjson"
 
 	"timeferry/internal/fault"
 )
@@ -40,6 +43,7 @@ type Client struct {
 	rds         *rds.Client
 	secrets     *secretsmanager.Client
 	ec2         *ec2.Client
+	metrics     *cloudwatch.Client
 	metadata    *imds.Client
 	credentials aws.CredentialsProvider
 	region      string
@@ -71,11 +75,16 @@ func Open(ctx context.Context, options Options) (*Client, error) {
 		loaded.Credentials = explainedCredentials{loaded.Credentials}
 	}
 	c := &Client{rds: rds.NewFromConfig(loaded), secrets: secretsmanager.NewFromConfig(loaded),
-		ec2: ec2.NewFromConfig(loaded), metadata: imds.NewFromConfig(loaded), credentials: loaded.Credentials, region: loaded.Region, poll: options.PollInterval}
+		ec2: ec2.NewFromConfig(loaded), metrics: cloudwatch.NewFromConfig(loaded, speakJSON), metadata: imds.NewFromConfig(loaded), credentials: loaded.Credentials, region: loaded.Region, poll: options.PollInterval}
 	if c.poll <= 0 {
 		c.poll = defaultPollInterval
 	}
 	return c, nil
+}
+
+// speakJSON has CloudWatch spoken to in JSON, not in the SDK's binary CBOR: as the AWS CLI does, and so the simulator too.
+func speakJSON(o *cloudwatch.Options) {
+	o.Protocol = awsjson.New10(schemas.GraniteServiceVersion20100801)
 }
 
 // Region is the region in use.
@@ -103,6 +112,25 @@ func (c *Client) Secret(ctx context.Context, arn string) (string, error) {
 		return *out.SecretString, nil
 	}
 	return string(out.SecretBinary), nil
+}
+
+// SecretVersion gives the text of a secret and the version that it is.
+func (c *Client) SecretVersion(ctx context.Context, arn string) (text, version string, err error) {
+	out, err := c.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &arn})
+	if err != nil {
+		return "", "", c.explain(ctx, err, "read secret", arn)
+	}
+	return aws.ToString(out.SecretString), aws.ToString(out.VersionId), nil
+}
+
+// PutSecret makes text the current version of a secret; what was current stays as the previous one. Asked again with the same
+// token (32 to 64 characters) and text, it does nothing.
+func (c *Client) PutSecret(ctx context.Context, arn, text, token string) (version string, err error) {
+	out, err := c.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: &text, ClientRequestToken: &token})
+	if err != nil {
+		return "", c.explain(ctx, err, "write secret", arn)
+	}
+	return aws.ToString(out.VersionId), nil
 }
 
 // AuthToken makes a password for IAM database authentication. It is valid for 15 minutes and checked only at connect.

@@ -1,6 +1,7 @@
 package rdsctl_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -26,6 +27,31 @@ func TestSecret(t *testing.T) {
 	require.Equal(t, `{"username":"postgres","password":"pw"}`, text)
 	_, err = w.client.Secret(t.Context(), "arn:aws:secretsmanager:us-west-2:1:secret:gone")
 	requireFault(t, err, fault.Operator, rdsctl.CodeNoSecret, "gone", "us-west-2")
+}
+
+func TestASecretIsWrittenOncePerToken(t *testing.T) {
+	w := newFixture(t, nil)
+	arn := w.simulator.PutSecret("shop/app", `{"host":"source"}`)
+	_, before, err := w.client.SecretVersion(t.Context(), arn)
+	require.NoError(t, err)
+	token := strings.Repeat("0123456789abcdef", 4)
+	var made string
+	for range 2 {
+		made, err = w.client.PutSecret(t.Context(), arn, `{"host":"target"}`, token)
+		require.NoError(t, err)
+		require.NotEqual(t, before, made)
+	}
+	text, version, err := w.client.SecretVersion(t.Context(), arn)
+	require.NoError(t, err)
+	require.Equal(t, `{"host":"target"}`, text)
+	require.Equal(t, made, version)
+	_, err = w.client.PutSecret(t.Context(), arn, `{"host":"elsewhere"}`, token)
+	require.Error(t, err)
+	_, err = w.client.PutSecret(t.Context(), arn+"-none", "x", token)
+	requireFault(t, err, fault.Operator, rdsctl.CodeNoSecret, "none", "us-west-2")
+	for _, call := range w.simulator.Log() {
+		require.NotContains(t, fmt.Sprint(call), `"host"`, "secrets are in no log")
+	}
 }
 
 func TestAuthToken(t *testing.T) {

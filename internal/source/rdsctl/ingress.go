@@ -75,22 +75,30 @@ func (c *Client) RevokeIngress(ctx context.Context, group, ruleID string) error 
 // RevokeIngressOf takes away every rule of the group that was made for the migration, for an abort that does not know
 // whether OpenIngress got as far as making one.
 func (c *Client) RevokeIngressOf(ctx context.Context, group, migration string) error {
-	rules, err := c.ingressRules(ctx, group)
-	if hasCode(err, "InvalidGroup.NotFound") {
-		return nil
-	}
+	ids, err := c.IngressOf(ctx, group, migration)
 	if err != nil {
 		return err
 	}
-	for _, rule := range rules {
-		if aws.ToString(rule.Description) != ruleDescription(migration) {
-			continue
-		}
-		if err := c.RevokeIngress(ctx, group, aws.ToString(rule.SecurityGroupRuleId)); err != nil {
+	for _, id := range ids {
+		if err := c.RevokeIngress(ctx, group, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// IngressOf are the rules of the group that were made for the migration and are still there.
+func (c *Client) IngressOf(ctx context.Context, group, migration string) (ids []string, err error) {
+	rules, err := c.ingressRules(ctx, group)
+	if hasCode(err, "InvalidGroup.NotFound") {
+		return nil, nil
+	}
+	for _, rule := range rules {
+		if aws.ToString(rule.Description) == ruleDescription(migration) {
+			ids = append(ids, aws.ToString(rule.SecurityGroupRuleId))
+		}
+	}
+	return ids, err
 }
 
 // ruleDescription marks a rule as ours. A tag would do too, but would ask for one more privilege.

@@ -66,6 +66,11 @@ func TestIngressOfOthersStays(t *testing.T) {
 	require.Len(t, w.simulator.Ingress("sg-1"), 8)
 	require.NoError(t, w.client.RevokeIngressOf(t.Context(), "sg-1", "other"))
 	require.Len(t, w.simulator.Ingress("sg-1"), 8)
+	for migration, want := range map[string]int{"shop": 4, "other": 0} {
+		ids, err := w.client.IngressOf(t.Context(), "sg-1", migration)
+		require.NoError(t, err)
+		require.Len(t, ids, want, migration)
+	}
 	require.NoError(t, w.client.RevokeIngressOf(t.Context(), "sg-1", "shop"))
 	require.Equal(t, have, w.simulator.Ingress("sg-1"), "as it was before")
 	require.NoError(t, w.client.RevokeIngressOf(t.Context(), "sg-1", "shop"))

@@ -19,6 +19,15 @@ type Blocker struct {
 	Age         time.Duration
 }
 
+// String is for people: "pid 4711, user bob, psql idle in transaction, open for 3m0s".
+func (b Blocker) String() string {
+	who := fmt.Sprintf("pid %d", b.PID)
+	if b.PID == 0 {
+		who = "prepared transaction"
+	}
+	return fmt.Sprintf("%s, user %s, %s %s, open for %s", who, b.User, b.Application, b.State, b.Age.Round(time.Second))
+}
+
 // blockersSQL: a slot waits for all transactions with an ID, in any database, that were running when it got to see the
 // running ones. $1 is the session that makes the slot; nobody is reported unless it waits. The start of other users'
 // transactions is NULL for a role without pg_read_all_stats.

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"timeferry/internal/change"
+	"timeferry/internal/contract"
+	"timeferry/internal/fault"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 )
@@ -34,6 +36,12 @@ func create(ctx context.Context, watch *pgx.Conn, o HoldOptions, temporary bool)
 	if temporary {
 		name = temporaryName(o.Slot)
 	}
+	if o.BeforeCreate != nil {
+		if err := o.BeforeCreate(); err != nil {
+			closeQuietly(ctx, conn)
+			return export{}, err
+		}
+	}
 	created := make(chan error, 1)
 	var result []*pgconn.Result
 	work, cancel := context.WithCancel(ctx)
@@ -46,6 +54,10 @@ func create(ctx context.Context, watch *pgx.Conn, o HoldOptions, temporary bool)
 	err = watchCreation(ctx, watch, int(conn.PID()), created, o.OnWaiting, cancel)
 	if err != nil {
 		closeQuietly(ctx, conn)
+		if list, unlisted, asked := pgkit.UnlistedPlugin(ctx, watch, o.Plugin); unlisted && asked == nil && sqlState(err) == stateNoPrivilege {
+			return export{}, fault.New(fault.Operator, "create slot", name, contract.ListPlugin(list, o.Plugin),
+				"the source's %s does not let %s be used: %w", contract.SettingPlugins, o.Plugin, err).WithCode(CodePluginUnlisted)
+		}
 		return export{}, explainCreate(ctx, name, err)
 	}
 	e, err := readExport(result)
@@ -57,13 +69,17 @@ func create(ctx context.Context, watch *pgx.Conn, o HoldOptions, temporary bool)
 	return e, nil
 }
 
-// createSQL is in the grammar of the replication protocol, which changed in version 15.
+// createSQL is in the grammar of the replication protocol, which changed in version 15. From 17 on the permanent slot is one that
+// standbys may keep too (sync_replication_slots), so that it outlives a failover to them; where none does, that changes nothing.
 func createSQL(conn *pgconn.PgConn, name, plugin string, temporary bool) string {
 	kind, option := "", "EXPORT_SNAPSHOT"
 	if temporary {
 		kind = "TEMPORARY "
 	}
-	if majorVersion(conn.ParameterStatus("server_version")) >= 15 {
+	switch version := majorVersion(conn.ParameterStatus("server_version")); {
+	case version >= 17 && !temporary:
+		option = "(SNAPSHOT 'export', FAILOVER)"
+	case version >= 15:
 		option = "(SNAPSHOT 'export')"
 	}
 	return "CREATE_REPLICATION_SLOT " + ident.Quote(name) + " " + kind + "LOGICAL " + ident.Quote(plugin) + " " + option

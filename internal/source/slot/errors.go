@@ -18,6 +18,10 @@ const (
 	CodeSlotTaken = "slot-taken"
 	// CodeNoFreeSlot: the server has no room for another slot.
 	CodeNoFreeSlot = "no-free-slot"
+	// CodeNoPlugin: the server does not have the output plugin.
+	CodeNoPlugin = "no-output-plugin"
+	// CodePluginUnlisted: the server has the output plugin, and does not let slots have it.
+	CodePluginUnlisted = "output-plugin-unlisted"
 	// CodeSlotInUse: the slot's user does not go away.
 	CodeSlotInUse = "slot-in-use"
 )
@@ -25,6 +29,7 @@ const (
 // The SQLSTATEs that matter here.
 const (
 	stateDuplicateObject = "42710"
+	stateNoPrivilege     = "42501"
 	stateUndefinedObject = "42704"
 	stateObjectInUse     = "55006"
 	stateConfigLimit     = "53400"
@@ -48,8 +53,10 @@ func explainCreate(ctx context.Context, name string, err error) error {
 		return fault.New(fault.Transient, op, name, "", "another session made it at the same moment: %w", err)
 	case sqlState(err) == stateConfigLimit:
 		return fault.New(fault.Operator, op, name, "raise max_replication_slots, or drop a slot that nobody uses any more", "%w", err).WithCode(CodeNoFreeSlot)
-	case sqlState(err) == "42501":
+	case sqlState(err) == stateNoPrivilege:
 		return fault.New(fault.Operator, op, name, "grant the source user REPLICATION, on RDS the role rds_replication", "%w", err)
+	case sqlState(err) == "58P01":
+		return fault.New(fault.Operator, op, name, "install the output plugin on the source, or start again with replication.plugin: pgoutput", "%w", err).WithCode(CodeNoPlugin)
 	case sqlState(err) == "55000":
 		return fault.New(fault.Operator, op, name, "set wal_level to logical, on RDS rds.logical_replication to 1, and restart the source", "%w", err)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"timeferry/internal/change"
 	"timeferry/internal/fault"
-	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 )
 
@@ -23,6 +22,9 @@ type HoldOptions struct {
 	Fresh bool
 	// OnWaiting is told about every second who keeps the slot from being made.
 	OnWaiting func([]Blocker)
+	// BeforeCreate, if not nil, is called once, right before the slot is made whose snapshot will be held: with all connections
+	// open, so that little time lies between. Its error ends Hold.
+	BeforeCreate func() error
 }
 
 // Held is a snapshot and where it stands in the stream.
@@ -30,6 +32,7 @@ type Held struct {
 	Slot            string
 	ConsistentPoint change.LSN
 	Snapshot        string // for SET TRANSACTION SNAPSHOT
+	Visible         string // what the snapshot shows, see pgkit.VisibleSQL
 	Created         bool   // the permanent slot was made by this call
 }
 
@@ -57,7 +60,7 @@ func Hold(ctx context.Context, o HoldOptions, onHeld func(Held) error, onPing fu
 	if err := onHeld(held); err != nil {
 		return err
 	}
-	return keepAlive(ctx, conn, held, onPing)
+	return keepAlive(ctx, conn, held.Slot, onPing)
 }
 
 // take leaves conn in a transaction that has the snapshot and exports it again.
@@ -81,8 +84,8 @@ func take(ctx context.Context, conn *pgx.Conn, o HoldOptions) (Held, error) {
 		return Held{}, fault.New(fault.Bug, "take snapshot for", o.Slot, "", "slot is confirmed up to %s, past the new consistent point %s",
 			before.ConfirmedFlush, exported.point)
 	}
-	snapshot, err := adopt(ctx, conn, exported.snapshot)
-	if err != nil {
+	held := Held{Slot: o.Slot, ConsistentPoint: exported.point, Created: !before.Exists}
+	if held.Snapshot, held.Visible, err = adopt(ctx, conn, exported.snapshot); err != nil {
 		return Held{}, err
 	}
 	after, err := Inspect(ctx, conn, o.Slot)
@@ -92,7 +95,7 @@ func take(ctx context.Context, conn *pgx.Conn, o HoldOptions) (Held, error) {
 	if !after.Exists || after.Lost() {
 		return Held{}, slotLost(o.Slot, after)
 	}
-	return Held{Slot: o.Slot, ConsistentPoint: exported.point, Snapshot: snapshot, Created: !before.Exists}, nil
+	return held, nil
 }
 
 // check refuses a slot that is not ours or no longer of use, and a missing one that must be there.
@@ -125,7 +128,7 @@ func slotLost(name string, s State) error {
 	case s.Exists:
 		reason = "the server has removed WAL that it needs (wal_status " + s.WALStatus + ")"
 	}
-	return fault.New(fault.Operator, "use slot", name, "abort, then start again; give the source more room for WAL (max_slot_wal_keep_size) first",
+	return fault.New(fault.Operator, "use slot", name, "resync makes a fresh slot and copy, or abort and start again; give the source more room for WAL (max_slot_wal_keep_size) first",
 		"%s", reason).WithCode(CodeSlotLost)
 }
 
@@ -146,21 +149,32 @@ func settled(ctx context.Context, conn *pgx.Conn, o HoldOptions) (State, error) 
 }
 
 // adopt imports the snapshot into conn's new transaction and exports it from there.
-func adopt(ctx context.Context, conn *pgx.Conn, snapshot string) (string, error) {
-	if _, err := conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
-		return "", fmt.Errorf("adopt snapshot: %w", err)
+func adopt(ctx context.Context, conn *pgx.Conn, snapshot string) (own, visible string, err error) {
+	ok, err := pgkit.ImportSnapshot(ctx, conn, snapshot, "")
+	if err != nil {
+		return "", "", fmt.Errorf("adopt snapshot: %w", err)
 	}
-	if _, err := conn.Exec(ctx, "SET TRANSACTION SNAPSHOT "+ident.Literal(snapshot)); err != nil {
-		return "", fmt.Errorf("adopt snapshot: %w", err)
+	if !ok {
+		return "", "", fault.New(fault.Transient, "adopt snapshot", snapshot, "", "the session that made it has ended").WithCode(CodeSnapshotLost)
 	}
-	var own string
+	if own, err = exportAgain(ctx, conn); err != nil {
+		return "", "", err
+	}
+	if err := conn.QueryRow(ctx, pgkit.VisibleSQL).Scan(&visible); err != nil {
+		return "", "", fmt.Errorf("look at snapshot: %w", err)
+	}
+	return own, visible, nil
+}
+
+// exportAgain gives the snapshot of conn's transaction a further name, which lives as long as that transaction.
+func exportAgain(ctx context.Context, conn *pgx.Conn) (own string, err error) {
 	if err := conn.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&own); err != nil {
 		return "", fmt.Errorf("export snapshot: %w", err)
 	}
 	return own, nil
 }
 
-func keepAlive(ctx context.Context, conn *pgx.Conn, held Held, onPing func()) error {
+func keepAlive(ctx context.Context, conn *pgx.Conn, subject string, onPing func()) error {
 	for {
 		if pgkit.Sleep(ctx, pingEvery) != nil {
 			return nil
@@ -172,7 +186,7 @@ func keepAlive(ctx context.Context, conn *pgx.Conn, held Held, onPing func()) er
 			return nil
 		}
 		if err != nil {
-			return fault.New(fault.Transient, "hold snapshot of", held.Slot, "", "the session that held it has ended: %w", err).WithCode(CodeSnapshotLost)
+			return fault.New(fault.Transient, "hold snapshot of", subject, "", "the session that held it has ended: %w", err).WithCode(CodeSnapshotLost)
 		}
 		if onPing != nil {
 			onPing()

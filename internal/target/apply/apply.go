@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"timeferry/internal/change"
+	"timeferry/internal/failpoint"
 	"timeferry/internal/fault"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
+	"timeferry/internal/shape"
 	"timeferry/internal/target/ledger"
 )
 
@@ -27,16 +29,26 @@ type Feed interface {
 type Options struct {
 	Target pgkit.Endpoint
 	// Starts has every table in scope by its name on the target: a transaction counts for the table if its FinalLSN is
-	// not below. A change of any other table is an Operator fault, code CodeUnknownTable.
+	// not below. A change of any other relation is an Operator fault, code CodeUnknownTable, except for Leaves.
 	Starts map[ident.Table]change.LSN
+	// Leaves are the partitions that come under their own names, by these: their changes go into the root's table, which is
+	// among Starts. A source from PostgreSQL 13 on has none.
+	Leaves map[ident.Table]ledger.Leaf
 	// Hypertables among them. Those that the target's catalogue knows are found without it.
 	Hypertables map[ident.Table]bool
 	// ReplicaRole sets session_replication_role=replica: no foreign keys, no triggers, and set-wise application.
 	ReplicaRole bool
+	// Source answers what the stream does not tell about the source's schema; nil: nobody is asked, and what is said is less exact.
+	Source Catalogue
+	// FollowDDL carries changes of the source's schema over where nothing can be lost by it; otherwise each stops the stream.
+	FollowDDL bool
 	// BatchBytes bounds the memory of a batch (0: 16 MiB) and BatchChanges its changes (0: 200,000). About two batches and
 	// their encoded form are in memory at once.
 	BatchBytes   int64
 	BatchChanges int
+	// Silence is how long the target may say nothing until it is asked, over another connection, whether it still works for us
+	// (0: pgkit.DefaultSilence).
+	Silence time.Duration
 	// Log gets what an operator may want to know; nil is silent.
 	Log *slog.Logger
 }
@@ -62,6 +74,8 @@ type Progress struct {
 	CommitTime time.Time
 	// Transactions and Changes count what this Run committed.
 	Transactions, Changes int64
+	// Tables are those that changed since the last report, in order of their names.
+	Tables []TableCount
 }
 
 // Run applies what open yields, from the ledger's position on, until ctx ends or something needs a person. When the target
@@ -83,7 +97,7 @@ func Run(ctx context.Context, o Options, open func(from change.LSN) (Feed, error
 	if onProgress == nil {
 		onProgress = func(Progress) {}
 	}
-	r := &runner{Options: o, open: open, onProgress: onProgress, first: map[ident.Table]*change.Relation{}}
+	r := &runner{Options: o, open: open, onProgress: onProgress}
 	return r.run(ctx)
 }
 
@@ -93,12 +107,19 @@ type runner struct {
 	open       func(from change.LSN) (Feed, error)
 	onProgress func(Progress)
 	progress   Progress
-	// first is each table's first description in this Run: later ones are compared with it.
-	first map[ident.Table]*change.Relation
+	// known is how each relation of the source was when its table was last brought in line, by its name there.
+	known map[ident.Table]*shape.Definition
+	// stale is true once the tables that were read at the start may have changed since.
+	stale  bool
+	totals map[ident.Table]int64 // changes committed, by table
 	// strictUntil is the FinalLSN up to which changes are applied one by one, because a batch failed.
 	strictUntil change.LSN
+	// stopBefore, if set, is the FinalLSN of a transaction before which the stream ends with stopCause.
+	stopBefore change.LSN
+	stopCause  error
 	// replayFrom, if set, is the FinalLSN of a transaction that the ledger's position cuts in two: it was not applied.
 	replayFrom change.LSN
+	barrier    barrier
 }
 
 func (r *runner) run(ctx context.Context) error {
@@ -111,7 +132,11 @@ func (r *runner) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if !retryable(err) {
-			return asFault(err)
+			mended, err := r.mendRefusal(ctx, asFault(err))
+			if !mended {
+				return err
+			}
+			continue
 		}
 		if r.progress.AppliedLSN > before || failingSince.IsZero() {
 			failingSince, wait = time.Now(), 100*time.Millisecond
@@ -141,25 +166,41 @@ func (r *runner) connected(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
-	names := make([]ident.Table, 0, len(r.Starts))
-	for t := range r.Starts {
-		names = append(names, t)
-	}
-	tables, err := loadTables(ctx, s.conn, names, r.Hypertables)
-	if err != nil {
+	if err := ledger.UpgradeShapes(ctx, s.conn); err != nil {
 		return s.lost(err)
 	}
+	if err := ledger.EnsureVerification(ctx, s.conn); err != nil {
+		return s.lost(err)
+	}
+	tables, err := r.loadScope(ctx, s)
+	if err != nil {
+		return err
+	}
 	for {
+		if r.stale {
+			if tables, err = r.loadScope(ctx, s); err != nil {
+				return err
+			}
+		}
 		err := r.stream(ctx, work, s, tables)
 		var again *againError
 		if ctx.Err() != nil || !errors.As(err, &again) {
 			return err
+		}
+		if again.barrier {
+			if err := r.stopAtBarrier(ctx, work, s, again.atCut); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := s.rollback(work); err != nil {
 			return err
 		}
 		r.strictUntil = max(r.strictUntil, again.strictUntil)
 		r.replayFrom = again.replayFrom
+		if again.stopBefore != 0 {
+			r.stopBefore, r.stopCause = again.stopBefore, again.cause
+		}
 		r.Log.InfoContext(ctx, "batch rolled back, will be applied again", "reason", again.reason, "err", again.cause, "lsn", r.progress.AppliedLSN.String())
 		if again.contended {
 			select { // somebody else applies too: give way
@@ -171,19 +212,44 @@ func (r *runner) connected(ctx context.Context) error {
 	}
 }
 
+// loadScope reads the tables in scope from the target.
+func (r *runner) loadScope(ctx context.Context, s *session) (map[ident.Table]*table, error) {
+	names := make([]ident.Table, 0, len(r.Starts))
+	for t := range r.Starts {
+		names = append(names, t)
+	}
+	r.stale = false
+	answered := s.watch.Wait()
+	tables, err := loadTables(ctx, s.conn, names, r.Hypertables)
+	answered()
+	if err != nil {
+		return nil, s.lost(err)
+	}
+	return tables, nil
+}
+
 // stream opens the feed at the ledger's position and applies it until an error.
 func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.Table]*table) (err error) {
+	answered := s.watch.Wait()
 	position, err := ledger.Applied(ctx, s.conn)
+	answered()
 	if err != nil {
 		return s.lost(err)
 	}
 	if err := s.startAt(ctx, position.LSN); err != nil {
 		return err
 	}
+	tracked, err := r.readBarrier(ctx, s)
+	if err != nil {
+		return s.lost(err)
+	}
 	r.progress.AppliedLSN = position.LSN
 	r.progress.FlushedLSN = max(min(r.progress.FlushedLSN, position.LSN), s.flushed)
 	if position.CommitTime != nil {
 		r.progress.CommitTime = *position.CommitTime
+	}
+	if r.known, err = ledger.Shapes(ctx, s.conn); err != nil { // what was not committed is not known
+		return s.lost(err)
 	}
 	r.onProgress(r.progress)
 	feed, err := r.open(position.LSN)
@@ -194,6 +260,7 @@ func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.
 		defer func() { err = errors.Join(err, closer.Close()) }()
 	}
 	g := newGatherer(r, feed, position.LSN, tables)
+	g.touching = newTouching(tracked)
 	gathering, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	var gatherErr error
@@ -202,7 +269,7 @@ func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.
 		gatherErr = g.run(gathering)
 		close(g.out)
 	}()
-	err = r.consume(ctx, work, s, g.out)
+	err = r.consume(ctx, work, s, g)
 	cancel()
 	<-done
 	if err == nil { // the channel was closed: everything gathered before the error is on the target
@@ -212,17 +279,19 @@ func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.
 }
 
 // consume executes batches until the channel closes (nil), ctx ends, or the target fails.
-func (r *runner) consume(ctx, work context.Context, s *session, batches <-chan *batch) error {
+func (r *runner) consume(ctx, work context.Context, s *session, g *gatherer) error {
 	var idle *batch // moves the position alone, waiting for its turn
 	lastWrite := time.Time{}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		var due *batch
+		g.taker.begin()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case b, ok := <-batches:
+		case b, ok := <-g.out:
+			g.taker.end()
 			if !ok {
 				return r.writeLast(work, s, idle)
 			}
@@ -283,8 +352,11 @@ func (r *runner) report(s *session, b *batch) {
 	}
 	r.progress.Transactions += s.transactions
 	r.progress.Changes += s.changes
-	s.transactions, s.changes = 0, 0
+	r.progress.Tables = r.count(s.tables)
+	s.transactions, s.changes, s.tables = 0, 0, nil
 	r.onProgress(r.progress)
+	failpoint.At(failpoint.AfterPosition)
+	r.progress.Tables = nil
 }
 
 // asFault makes sure that a *fault.Error is in the chain.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"timeferry/internal/change"
+	"timeferry/internal/ident"
 )
 
 // batch is what travels from the gatherer to the session: steps to run, and the position after them.
@@ -15,6 +16,8 @@ type batch struct {
 	commitTime time.Time
 	// reached is the FinalLSN of the last transaction in it, complete or not.
 	reached change.LSN
+	// progressed is the position that the batch moves to without a transaction; 0: none.
+	progressed change.LSN
 	// partial is true when its last transaction goes on in the next batch: do not commit.
 	partial bool
 	// continues is true for the batch after a partial one.
@@ -24,13 +27,19 @@ type batch struct {
 	// strict batches hold one step per change, in the source's order: what fails in them fails for good.
 	strict                bool
 	transactions, changes int64
+	tables                map[ident.Table]int64 // changes by table
+	touched               touched               // since the batch before
 }
+
+// empty is true when there is nothing that the session would do.
+func (b *batch) empty() bool { return b.end == 0 && len(b.steps) == 0 && b.transactions == 0 }
 
 func (b *batch) positionOnly() bool { return len(b.steps) == 0 && !b.partial }
 
 // absorb takes over from an earlier batch that only moved the position.
 func (b *batch) absorb(earlier *batch) {
 	b.end = max(b.end, earlier.end)
+	b.progressed = max(b.progressed, earlier.progressed)
 	if b.commitTime.IsZero() {
 		b.commitTime = earlier.commitTime
 	}

@@ -16,9 +16,10 @@ type table struct {
 	name ident.Table
 	// only is "ONLY " for a plain table, whose inheritance children are tables of their own in the stream; empty for
 	// hypertables and partition roots, which hold no rows themselves.
-	only       string
-	hypertable bool
-	columns    []column
+	only        string
+	hypertable  bool
+	partitioned bool
+	columns     []column
 	// routing are the columns that choose the chunk or partition. An update cannot change them on a hypertable.
 	routing []string
 	// uniques are the column sets of usable unique indexes over NOT NULL columns, the primary key first.
@@ -103,11 +104,10 @@ func readTables(ctx context.Context, q pgkit.Querier, names []ident.Table) (map[
 	var oids []uint32
 	for rows.Next() {
 		t := &table{only: "ONLY "}
-		var partitioned bool
-		if err := rows.Scan(&t.oid, &t.name.Schema, &t.name.Name, &partitioned, &t.routing); err != nil {
+		if err := rows.Scan(&t.oid, &t.name.Schema, &t.name.Name, &t.partitioned, &t.routing); err != nil {
 			return nil, nil, err
 		}
-		if partitioned {
+		if t.partitioned {
 			t.only = ""
 		}
 		tables[t.name] = t
@@ -116,9 +116,9 @@ func readTables(ctx context.Context, q pgkit.Querier, names []ident.Table) (map[
 	return tables, oids, rows.Err()
 }
 
-// columnsSQL finds each type's equality as its default operator class has it, so that no search_path is needed. Arrays
+// typesSQL finds each type's equality as its default operator class has it, so that no search_path is needed. Arrays
 // are as comparable as their elements. Composites may hold anything: they count as not comparable.
-const columnsSQL = `
+const typesSQL = `
 WITH RECURSIVE domains(domain, base) AS (
 	SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd'
 	UNION ALL SELECT d.domain, t.typbasetype FROM domains d JOIN pg_type t ON t.oid = d.base WHERE t.typtype = 'd'),
@@ -134,6 +134,9 @@ types AS (
 		coalesce(o.equal, CASE WHEN b.typtype IN ('e', 'r', 'm') OR b.oid IN (1043, 650) THEN 'OPERATOR(pg_catalog.=)' END) AS equal
 	FROM pg_type t JOIN pg_type b ON b.oid = coalesce((SELECT d.base FROM domains d JOIN pg_type y ON y.oid = d.base WHERE d.domain = t.oid AND y.typtype <> 'd'), t.oid)
 	LEFT JOIN operators o ON o.type = b.oid)
+`
+
+const columnsSQL = typesSQL + `
 SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, format_type(a.atttypid, -1),
 	coalesce(t.equal, CASE WHEN e.equal IS NOT NULL THEN 'OPERATOR(pg_catalog.=)' END, ''),
 	t.typtype <> 'e' AND (t.base <> ALL (ARRAY[16, 17, 18, 19, 20, 21, 23, 25, 26, 1043, 1082, 1083, 1114, 1184, 2950]::oid[]) OR NOT coalesce(l.collisdeterministic, true)),

@@ -15,6 +15,8 @@
 //     rolled back and replayed change by change in the source's order; what fails then is a fault that names the table,
 //     the constraint and a hash of the key, never a value.
 //   - FlushedLSN is behind AppliedLSN until the target's WAL is on its disk: commits are asynchronous.
+//   - Partitions that the source publishes one by one (before PostgreSQL 13) are one table here, with one net change: that
+//     which the plan names.
 //   - Without session_replication_role=replica every change is applied in the source's order, so that foreign keys and
 //     triggers see what they saw there.
 //

@@ -29,6 +29,8 @@ const (
 	CodeValueRefused = "value-refused"
 	// CodeReplicaRole: session_replication_role may not be set.
 	CodeReplicaRole = "replica-role"
+	// CodePartitionTruncated: a partition was truncated whose rows cannot be told from the others' on the target.
+	CodePartitionTruncated = "partition-truncated"
 	// CodeReadOnly: the target takes no writes.
 	CodeReadOnly = "target-read-only"
 )
@@ -42,7 +44,14 @@ type againError struct {
 	strictUntil change.LSN // apply change by change up to this FinalLSN
 	replayFrom  change.LSN // the transaction with this FinalLSN was not applied, whatever the position says
 	contended   bool       // another applier moved the position
+	stopBefore  change.LSN // end with cause before the transaction with this FinalLSN
+	barrier     bool       // a barrier must be looked at first
+	atCut       bool       // all that comes before it is applied
 }
+
+// Again is the error of a feed that has ended and may be opened anew: Run rolls back what is not committed and goes on from the
+// position that the target has.
+func Again(reason string, cause error) error { return &againError{reason: reason, cause: cause} }
 
 func (e *againError) Error() string {
 	if e.cause != nil {
@@ -71,9 +80,18 @@ type refusal struct {
 	rows int64           // affected, when it was
 }
 
-// fault says what a refusal means for good. The server's message is repeated only for classes whose messages hold no
-// values; its detail never is.
+// fault says what a refusal means for good, and keeps what tells its reason.
 func (r refusal) fault() *fault.Error {
+	f := r.plainFault()
+	if r.pg != nil {
+		f.Err = &causeError{err: f.Err, state: r.pg.Code, column: r.pg.ColumnName, rule: r.pg.ConstraintName}
+	}
+	return f
+}
+
+// plainFault says it in words. The server's message is repeated only for classes whose messages hold no
+// values; its detail never is.
+func (r refusal) plainFault() *fault.Error {
 	subject := ""
 	if r.step != nil && r.step.table != nil {
 		subject = r.step.table.name.String()
@@ -83,6 +101,8 @@ func (r refusal) fault() *fault.Error {
 	}
 	code := r.pg.Code
 	switch {
+	case r.step != nil && r.step.verb == verbAlter:
+		return refusedChange(subject, r.step.sql, r.pg)
 	case strings.HasPrefix(code, "23"):
 		if subject == "" && r.pg.TableName != "" {
 			subject = r.pg.SchemaName + "." + r.pg.TableName

@@ -8,13 +8,20 @@ import (
 	"timeferry/internal/spool"
 )
 
-// NewSpoolFeed decodes what a reader of the spool yields. The feed owns the reader and closes it.
-func NewSpoolFeed(r *spool.Reader) Feed {
+// records is what a feed reads: the spool, or what comes straight from the source.
+type records interface {
+	Next(ctx context.Context) (spool.Record, error)
+	Ready() bool
+	Close() error
+}
+
+// NewSpoolFeed decodes what a reader of the spool, or of the relay, yields. The feed owns the reader and closes it.
+func NewSpoolFeed(r records) Feed {
 	return &spoolFeed{reader: r, decoder: pgoutput.NewDecoder()}
 }
 
 type spoolFeed struct {
-	reader  *spool.Reader
+	reader  records
 	decoder *pgoutput.Decoder
 }
 

@@ -124,7 +124,7 @@ func (s *script) Next(ctx context.Context) (change.Event, error) {
 	s.last = s.last[:0]
 	for {
 		s.mu.Lock()
-		more := s.more
+		more, failed := s.more, s.err
 		if s.next < len(s.events) {
 			ev := s.events[s.next]
 			s.next++
@@ -133,8 +133,8 @@ func (s *script) Next(ctx context.Context) (change.Event, error) {
 			return ev, nil
 		}
 		s.mu.Unlock()
-		if s.err != nil {
-			return change.Event{}, s.err
+		if failed != nil {
+			return change.Event{}, failed
 		}
 		select {
 		case <-ctx.Done():
@@ -198,6 +198,18 @@ func (f *fixture) last() Progress {
 		return Progress{}
 	}
 	return f.seen[len(f.seen)-1]
+}
+
+// tables are the counts that were reported last.
+func (f *fixture) tables() (counts []TableCount) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.seen {
+		if len(p.Tables) > 0 {
+			counts = p.Tables
+		}
+	}
+	return counts
 }
 
 // apply runs events from memory until the last commit of theirs is applied, or Run fails.

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"timeferry/internal/change"
 	"timeferry/internal/contract"
 	"timeferry/internal/fault"
 	"timeferry/internal/ident"
+	"timeferry/internal/shape"
+	"timeferry/internal/target/ledger"
 )
 
 // gatherer reads a feed and makes batches of it. It runs in a goroutine of its own, while the session executes the batch
@@ -18,10 +21,23 @@ type gatherer struct {
 	*runner
 	feed     Feed
 	out      chan *batch
+	taker    *taker
 	position change.LSN
 	tables   map[ident.Table]*table
-	mappings map[*change.Relation]*mapping
-	current  map[ident.Table]*change.Relation
+	routes   map[*change.Relation]*route
+	last     *route // of the change before: most come in runs for one table
+	// leafMappings are the mappings made for leaves, by their root.
+	leafMappings map[ident.Table][]*mapping
+	// leaves are those of the source by their root; partitions are the target's by name, as far as asked for.
+	leaves     map[ident.Table][]ledger.Leaf
+	partitions map[ident.Table]*table
+	// predicted are definitions on the target that are only in steps so far.
+	predicted map[ident.Table]*shape.Definition
+	// skips are columns of relations that the target has no place for any more.
+	skips    map[ident.Table][]string
+	arranged [2][]change.Datum // the memory of rows that were put into another order
+
+	touching *touching // nil: what is touched need not be noted
 
 	memory *memory
 	folds  map[ident.Table]*fold
@@ -29,6 +45,8 @@ type gatherer struct {
 	batch  *batch
 	bytes  int64
 	count  int
+	handed time.Time // when the session got its last batch
+	tally  tally
 
 	inTx  bool
 	skip  bool // the transaction is on the target already
@@ -43,8 +61,12 @@ const (
 )
 
 func newGatherer(r *runner, feed Feed, position change.LSN, tables map[ident.Table]*table) *gatherer {
-	g := &gatherer{runner: r, feed: feed, out: make(chan *batch), position: position, tables: tables,
-		mappings: map[*change.Relation]*mapping{}, current: map[ident.Table]*change.Relation{}, memory: newMemory(), folds: map[ident.Table]*fold{}, batch: &batch{}}
+	g := &gatherer{runner: r, feed: feed, out: make(chan *batch), taker: newTaker(), position: position, tables: tables,
+		routes: map[*change.Relation]*route{}, leafMappings: map[ident.Table][]*mapping{}, leaves: map[ident.Table][]ledger.Leaf{}, partitions: map[ident.Table]*table{},
+		predicted: map[ident.Table]*shape.Definition{}, skips: map[ident.Table][]string{}, memory: newMemory(), folds: map[ident.Table]*fold{}, batch: &batch{}}
+	for _, l := range r.Leaves {
+		g.leaves[l.Root] = append(g.leaves[l.Root], l)
+	}
 	return g
 }
 
@@ -55,14 +77,90 @@ func (g *gatherer) strictBefore(final change.LSN) bool {
 
 func (g *gatherer) run(ctx context.Context) error {
 	for {
-		ev, err := g.feed.Next(ctx)
+		ev, err := g.next(ctx)
 		if err != nil {
-			return err
+			return g.endWith(ctx, err)
 		}
 		if err := g.take(ctx, &ev); err != nil {
 			return err
 		}
 	}
+}
+
+// endWith hands over what came whole before the feed failed.
+func (g *gatherer) endWith(ctx context.Context, failed error) error {
+	if g.inTx || g.batch.empty() || ctx.Err() != nil {
+		return failed
+	}
+	if err := g.hand(ctx, false); err != nil {
+		return err
+	}
+	return failed
+}
+
+// next is the feed's next event. While the feed has none, the batch so far is given to the session as soon as that can
+// take it: at once after a silence; else pace after the one before, or when the session is done with it, so that batches get
+// as large as the target is slow.
+func (g *gatherer) next(ctx context.Context) (change.Event, error) {
+	if g.inTx || g.batch.empty() || g.feed.Ready() {
+		return g.feed.Next(ctx)
+	}
+	if g.taker.waits() && g.dueIn() <= 0 { // no need to listen to both
+		if err := g.hand(ctx, false); err != nil {
+			return change.Event{}, err
+		}
+		return g.feed.Next(ctx)
+	}
+	came := make(chan arrival, 1)
+	go func() {
+		ev, err := g.feed.Next(ctx)
+		came <- arrival{ev, err}
+	}()
+	a, early := g.awaitTaker(came)
+	if early {
+		return a.ev, a.err
+	}
+	err := g.hand(ctx, false)
+	a = <-came // if ctx has ended, so does Next
+	if err != nil {
+		return change.Event{}, err
+	}
+	return a.ev, a.err
+}
+
+// arrival is what the feed gave.
+type arrival struct {
+	ev  change.Event
+	err error
+}
+
+// awaitTaker waits until the batch is due and the session waits for it; early is true when the feed gave something before.
+func (g *gatherer) awaitTaker(came <-chan arrival) (a arrival, early bool) {
+	due := time.NewTimer(g.dueIn())
+	defer due.Stop()
+	for {
+		select {
+		case a = <-came:
+			return a, true
+		case <-g.taker.told:
+		case <-due.C:
+		}
+		if g.taker.waits() && g.dueIn() <= 0 {
+			return a, false
+		}
+	}
+}
+
+// pace is the least time between two batches that are not full. Each costs the target and us about a millisecond, however
+// small: a busy stream of small transactions would take the processor from those who make it.
+const pace = 20 * time.Millisecond
+
+// dueIn is how long the batch may wait for more.
+func (g *gatherer) dueIn() time.Duration {
+	if g.batch.urgent {
+		return 0
+	}
+	return pace - time.Since(g.handed)
 }
 
 func (g *gatherer) take(ctx context.Context, ev *change.Event) error {
@@ -107,6 +205,9 @@ func (g *gatherer) begin(ctx context.Context, ev *change.Event) error {
 	if g.inTx {
 		return outOfOrder("transaction %d begins inside of transaction %d", ev.XID, g.xid)
 	}
+	if g.stopBefore != 0 && ev.FinalLSN >= g.stopBefore {
+		return g.stopNow(ctx)
+	}
 	strict := g.strictBefore(ev.FinalLSN)
 	if strict != g.batch.strict {
 		if g.batch.transactions > 0 { // what is strict and what is not do not share a batch
@@ -118,10 +219,23 @@ func (g *gatherer) begin(ctx context.Context, ev *change.Event) error {
 	}
 	g.inTx, g.final, g.xid = true, ev.FinalLSN, ev.XID
 	g.skip = ev.FinalLSN < g.position && (g.replayFrom == 0 || ev.FinalLSN < g.replayFrom)
+	if !g.skip && g.barrier.stops(ev.FinalLSN) {
+		return g.haltAtCut(ctx)
+	}
 	if !g.skip {
 		g.batch.reached = ev.FinalLSN
 	}
 	return nil
+}
+
+// stopNow hands over what was gathered, and ends with the reason for which this stream was to stop here.
+func (g *gatherer) stopNow(ctx context.Context) error {
+	if g.batch.transactions > 0 {
+		if err := g.hand(ctx, false); err != nil {
+			return err
+		}
+	}
+	return g.stopCause
 }
 
 func (g *gatherer) commit(ctx context.Context, ev *change.Event) error {
@@ -139,7 +253,7 @@ func (g *gatherer) commit(ctx context.Context, ev *change.Event) error {
 	g.batch.end, g.batch.commitTime = max(g.batch.end, ev.EndLSN), ev.CommitTime
 	g.batch.transactions++
 	// After a partial batch the target's transaction is open: it is to end with this transaction.
-	if g.full() || g.batch.continues || g.batch.urgent || !g.feed.Ready() {
+	if g.full() || g.batch.continues || g.batch.urgent || g.count >= handChanges && g.taker.waits() {
 		return g.hand(ctx, false)
 	}
 	return nil
@@ -149,15 +263,19 @@ func (g *gatherer) progressed(ctx context.Context, ev *change.Event) error {
 	if g.inTx {
 		return outOfOrder("progress inside of transaction %d", g.xid)
 	}
+	if g.barrier.stops(ev.FinalLSN) {
+		return g.haltAtCut(ctx)
+	}
 	if ev.FinalLSN <= max(g.position, g.batch.end) {
 		return nil
 	}
-	g.batch.end = ev.FinalLSN
-	if g.feed.Ready() {
-		return nil
-	}
-	return g.hand(ctx, false)
+	g.batch.end, g.batch.progressed = ev.FinalLSN, ev.FinalLSN
+	return nil
 }
+
+// handChanges is how many changes are worth a transaction on the target that waits for some, though there is more to gather:
+// it is to begin while the rest is still decoded.
+const handChanges = 5000
 
 func (g *gatherer) full() bool { return g.bytes >= g.BatchBytes || g.count >= g.BatchChanges }
 
@@ -178,8 +296,9 @@ func (g *gatherer) hand(ctx context.Context, partial bool) error {
 			}
 		}
 	}
+	b.touched = g.touching.take()
 	b.partial = partial
-	b.changes = int64(g.count)
+	b.changes, b.tables = int64(g.count), g.tally.take()
 	g.order = g.order[:0]
 	g.memory.reset()
 	g.bytes, g.count = 0, 0
@@ -189,6 +308,7 @@ func (g *gatherer) hand(ctx context.Context, partial bool) error {
 	}
 	select {
 	case g.out <- b:
+		g.handed = time.Now()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -196,14 +316,21 @@ func (g *gatherer) hand(ctx context.Context, partial bool) error {
 }
 
 func (g *gatherer) row(ctx context.Context, ev *change.Event) error {
-	m, err := g.mapping(ctx, ev.Relation)
-	if err != nil || m == nil {
+	r, err := g.route(ctx, ev.Relation)
+	if err != nil || r == nil {
 		return err
 	}
+	m := r.mapping
 	if err := checkRow(m, ev); err != nil {
 		return err
 	}
+	if r.order != nil {
+		g.arranged[0], g.arranged[1] = r.arrange(ev.Old, g.arranged[0]), r.arrange(ev.New, g.arranged[1])
+		ev.Old, ev.New = g.arranged[0], g.arranged[1]
+	}
+	g.touching.row(m, ev)
 	g.count++
+	g.tally.add(m)
 	g.bytes += perChangeBytes
 	for _, values := range [][]change.Datum{ev.New, ev.Old} {
 		g.bytes += int64(len(values)) * perColumnBytes
@@ -221,8 +348,8 @@ func (g *gatherer) row(ctx context.Context, ev *change.Event) error {
 // checkRow refuses rows that the decoder should never have given.
 func checkRow(m *mapping, ev *change.Event) error {
 	for _, values := range [][]change.Datum{ev.New, ev.Old} {
-		if values != nil && len(values) != len(m.columns) {
-			return outOfOrder("a row of %d columns for %s, which has %d", len(values), m.table.name, len(m.columns))
+		if values != nil && len(values) != len(ev.Relation.Columns) {
+			return outOfOrder("a row of %d columns for %s, which has %d", len(values), m.table.name, len(ev.Relation.Columns))
 		}
 		for _, d := range values {
 			if d.State == change.Binary {
@@ -280,14 +407,15 @@ func (f *fold) take(ev *change.Event) error {
 
 // foldOf finds the table's fold; one with another description of the table is applied first.
 func (g *gatherer) foldOf(m *mapping) *fold {
-	f := g.folds[m.table.name]
-	if f == nil || f.mapping != m {
-		if f != nil {
-			g.flush(f)
-			g.order = slices.DeleteFunc(g.order, func(o *fold) bool { return o == f })
+	f := m.fold
+	if f == nil {
+		if other := g.folds[m.table.name]; other != nil {
+			g.flush(other)
+			g.order = slices.DeleteFunc(g.order, func(o *fold) bool { return o == other })
+			other.mapping.fold = nil
 		}
 		f = newFold(m, g.memory)
-		g.folds[m.table.name] = f
+		g.folds[m.table.name], m.fold = f, f
 	}
 	if !f.listed {
 		f.listed = true

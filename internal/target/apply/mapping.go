@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -31,6 +30,9 @@ type mapping struct {
 	// extra are the target's other columns, kept when a row is moved.
 	extra []string
 	sql   map[string]string // statements by kind and columns
+	fold  *fold             // the table's in this batch, if it is of this mapping
+	// counted are the changes of this batch.
+	counted int64
 }
 
 func tableName(rel *change.Relation) ident.Table {
@@ -133,58 +135,4 @@ func subset(a, b []int) bool {
 		}
 	}
 	return true
-}
-
-// compareRelations says what is different in now, in words.
-func compareRelations(before, now *change.Relation) []string {
-	var what []string
-	old := map[string]change.Column{}
-	for _, c := range before.Columns {
-		old[c.Name] = c
-	}
-	for _, c := range now.Columns {
-		was, known := old[c.Name]
-		delete(old, c.Name)
-		switch {
-		case !known:
-			what = append(what, "column "+ident.Quote(c.Name)+" was added")
-		case was.TypeOID != c.TypeOID || was.Modifier != c.Modifier:
-			what = append(what, "column "+ident.Quote(c.Name)+" changed its type")
-		}
-	}
-	for _, c := range before.Columns {
-		if _, gone := old[c.Name]; gone {
-			what = append(what, "column "+ident.Quote(c.Name)+" was dropped")
-		}
-	}
-	return what
-}
-
-// Types whose modifier or OID may be judged without the source's catalogue.
-const (
-	firstUserOID = 16384
-	varcharOID   = 1043
-)
-
-// checkRetyped finds columns whose type differs from the one described before, unless the target's column has the new
-// type too: the rows that an ALTER TYPE rewrote on the source are not in the stream.
-func (m *mapping) checkRetyped(before *change.Relation) (wrong []string) {
-	for i, c := range m.relation.Columns {
-		at := slices.IndexFunc(before.Columns, func(b change.Column) bool { return b.Name == c.Name })
-		if at < 0 || before.Columns[at].TypeOID == c.TypeOID && before.Columns[at].Modifier == c.Modifier {
-			continue
-		}
-		have := m.columns[i]
-		sameType := have.typeOID == c.TypeOID || c.TypeOID >= firstUserOID && before.Columns[at].TypeOID == c.TypeOID
-		roomy := have.modifier == -1 || have.modifier == c.Modifier || have.typeOID == varcharOID && c.Modifier > 0 && have.modifier >= c.Modifier
-		if !sameType || !roomy {
-			wrong = append(wrong, fmt.Sprintf("column %s changed its type on the source, but not on the target", ident.Quote(c.Name)))
-		}
-	}
-	return wrong
-}
-
-// sameRelation is true when the descriptions agree in all that matters here.
-func sameRelation(a, b *change.Relation) bool {
-	return a.Identity == b.Identity && slices.Equal(a.Columns, b.Columns)
 }

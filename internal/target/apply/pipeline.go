@@ -25,6 +25,7 @@ type expectation struct {
 	step     *step
 	prepare  bool     // the answer to a Parse
 	position bool     // the ledger's position, which must be the session's
+	batch    *batch   // that is to be applied at the position
 	moves    bool     // the position's update, which must affect one row
 	commit   bool     // must not have become a rollback
 	row      []string // filled with the one row
@@ -107,7 +108,10 @@ func (p *pipeline) read(e *expectation) error {
 func (p *pipeline) judge(e *expectation, values [][]byte, tag pgconn.CommandTag) error {
 	switch {
 	case e.position:
-		return p.s.checkPosition(values)
+		if err := p.s.checkPosition(values); err != nil {
+			return err
+		}
+		return p.s.checkBarrier(e.batch, values)
 	case e.moves && tag.RowsAffected() != 1:
 		return &againError{reason: "another applier moved the position", contended: true}
 	case e.commit && tag.String() != "COMMIT":
@@ -145,7 +149,7 @@ func (st *step) check(values [][]byte, tag pgconn.CommandTag) error {
 }
 
 func (s *session) checkPosition(values [][]byte) error {
-	if len(values) != 1 {
+	if len(values) != 3 {
 		return fault.New(fault.Operator, "read applied position of", "the target", "the migration's bookkeeping was dropped: start anew", "no row in timeferry.migration")
 	}
 	var position change.LSN

@@ -61,6 +61,10 @@ func TestTransactionsOnTheTargetAreSkipped(t *testing.T) {
 	f.mustApply(t, append(first, transactions(3, tx(ins(rel, "3")))...))
 	require.Equal(t, []string{"1", "2", "3"}, f.db.Dump(t, "SELECT id FROM t ORDER BY 1"))
 	require.Equal(t, "0/136|2024-05-06 07:08:12+00", f.db.QueryValue(t, "SELECT applied_lsn, applied_commit_time FROM timeferry.migration"))
+	counters, err := ledger.ReadCounters(t.Context(), f.db.Conn(t))
+	require.NoError(t, err)
+	require.Equal(t, ledger.Counters{Transactions: 3, Changes: 3}, counters, "over all runs")
+	require.Equal(t, []TableCount{{Table: ident.Table{Schema: "public", Name: "t"}, Changes: 1}}, f.tables(), "of the last one")
 	require.EqualValues(t, 1, f.last().Transactions)
 }
 
@@ -68,7 +72,7 @@ func TestTransactionsOnTheTargetAreSkipped(t *testing.T) {
 func TestPositionInsideOfACommitRecordLosesNothing(t *testing.T) {
 	f := newFixture(t, `CREATE TABLE t (id int PRIMARY KEY)`, "t")
 	rel := relation("t", 'd', "id*")
-	f.db.Exec(t, ledger.SetAppliedSQL, (lsnOf(2) + 5).String(), nil)
+	f.db.Exec(t, ledger.SetAppliedSQL, (lsnOf(2) + 5).String(), nil, 0, 0)
 	f.mustApply(t, transactions(1, tx(ins(rel, "1")), tx(ins(rel, "2")), tx(ins(rel, "3"))))
 	require.Equal(t, []string{"2", "3"}, f.db.Dump(t, "SELECT id FROM t ORDER BY 1"))
 }

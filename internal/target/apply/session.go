@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"timeferry/internal/change"
+	"timeferry/internal/failpoint"
 	"timeferry/internal/fault"
+	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/target/ledger"
 )
@@ -20,13 +23,16 @@ import (
 type session struct {
 	conn     *pgx.Conn
 	pg       *pgconn.PgConn
+	watch    *pgkit.Watch      // of the connection, while we wait for the target
 	prepared map[string]string // statement names by SQL
 	names    int               // given so far
 	// position is the ledger's as far as we know; the next transaction checks it.
 	position change.LSN
+	taken    int  // the last barrier that was taken, as far as we know; the next transaction checks it
 	open     bool // a transaction is under way: earlier batches were partial
 	// transactions and changes were applied since the last commit was reported.
 	transactions, changes int64
+	tables                map[ident.Table]int64
 
 	flushed  change.LSN // position that is on the target's disk
 	unmarked []mark     // committed positions that may not be, oldest first
@@ -38,19 +44,22 @@ type mark struct{ wal, position change.LSN }
 
 // settingsSQL makes a session that applies. With an empty search_path every name that PostgreSQL tells us is qualified.
 // Keepalives end the session soon after this process is cut off, so that its transaction's locks do not stay.
-// Settings that the server does not know are left out.
+// Settings that the server does not know are left out. random_page_cost: with the default a set-wise update of some ten thousand keys
+// would read the whole table, however large, rather than look them up.
 const settingsSQL = `SELECT set_config(name, value, false) FROM (VALUES
-	('search_path', ''), ('client_encoding', 'UTF8'), ('synchronous_commit', 'off'), ('row_security', 'off'), ('jit', 'off'), ('work_mem', '64MB'),
-	('xmloption', 'content'), ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
+	('search_path', ''), ('client_encoding', 'UTF8'), ('synchronous_commit', 'off'), ('row_security', 'off'), ('jit', 'off'), ('work_mem', '64MB'), ('random_page_cost', '1.1'),
+	('xmloption', 'content'), ('array_nulls', 'on'), ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
 	('client_connection_check_interval', '10s'), ('timescaledb.max_tuples_decompressed_per_dml_transaction', '0')) s(name, value)
 	JOIN pg_catalog.pg_settings USING (name)`
 
 func openSession(ctx context.Context, o Options) (*session, error) {
-	conn, err := pgkit.Dial(ctx, o.Target, "apply")
+	watch := pgkit.NewWatch(o.Target, o.Silence, o.Log)
+	conn, err := pgkit.DialWatched(ctx, o.Target, "apply", watch)
 	if err != nil {
 		return nil, lost(err)
 	}
-	s := &session{conn: conn, pg: conn.PgConn(), prepared: map[string]string{}}
+	s := &session{conn: conn, pg: conn.PgConn(), watch: watch, prepared: map[string]string{}}
+	defer watch.Wait()()
 	if _, err := conn.Exec(ctx, settingsSQL); err != nil {
 		s.close()
 		return nil, s.lost(fmt.Errorf("prepare session: %w", err))
@@ -74,6 +83,7 @@ func openSession(ctx context.Context, o Options) (*session, error) {
 func (s *session) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
+	s.watch.Close()
 	_ = s.conn.Close(ctx) // nothing can be done about it, and nothing is lost by it
 }
 
@@ -104,7 +114,8 @@ func (s *session) lost(err error) error {
 
 // startAt takes the position that the ledger has. Commits before it may not be on the disk yet.
 func (s *session) startAt(ctx context.Context, position change.LSN) error {
-	s.position, s.transactions, s.changes = position, 0, 0
+	defer s.watch.Wait()()
+	s.position, s.transactions, s.changes, s.tables = position, 0, 0, nil
 	wal, flushed, err := s.walPositions(ctx)
 	if err != nil {
 		return s.lost(err)
@@ -153,12 +164,15 @@ func (s *session) pollFlushed(ctx context.Context) (moved bool, err error) {
 	if len(s.unmarked) == 0 || s.open {
 		return false, nil
 	}
+	defer s.watch.Wait()()
 	if time.Since(s.lastMark) > flushAfter {
 		// A commit that waits takes everything before it to the disk.
 		s.lastMark = time.Now()
+		failpoint.At(failpoint.BeforeFlush)
 		if _, err := s.pg.Exec(ctx, "BEGIN; SET LOCAL synchronous_commit = local; UPDATE timeferry.migration SET applied_lsn = applied_lsn; COMMIT").ReadAll(); err != nil {
 			return false, s.lost(err)
 		}
+		failpoint.At(failpoint.AfterFlush)
 	}
 	_, flushed, err := s.walPositions(ctx)
 	if err != nil {
@@ -173,6 +187,7 @@ func (s *session) rollback(ctx context.Context) error {
 	if s.conn.IsClosed() {
 		return &lostError{errors.New("the connection to the target was closed")}
 	}
+	defer s.watch.Wait()()
 	if _, err := s.pg.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
 		return s.lost(err)
 	}
@@ -191,6 +206,7 @@ func (s *session) forget(ctx context.Context) error {
 // apply runs a batch, and commits unless it is partial. A refusal of the target rolls nothing back by itself: the caller
 // does, or closes the connection.
 func (s *session) apply(ctx context.Context, b *batch) error {
+	defer s.watch.Wait()()
 	err := s.run(ctx, b)
 	if err == nil && !b.partial {
 		err = s.commit(ctx, b.end)
@@ -198,8 +214,18 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 	if err != nil {
 		return s.explain(b, err)
 	}
+	if b.partial {
+		failpoint.At(failpoint.AfterPart)
+	}
 	s.transactions += b.transactions
 	s.changes += b.changes
+	if s.tables == nil {
+		s.tables = b.tables
+	} else {
+		for t, n := range b.tables {
+			s.tables[t] += n
+		}
+	}
 	return nil
 }
 
@@ -245,7 +271,7 @@ func (s *session) run(ctx context.Context, b *batch) error {
 	if !s.open {
 		s.open = true
 		p.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil, nil, &expectation{})
-		p.query("SELECT applied_lsn::text FROM timeferry.migration FOR UPDATE", nil, nil, &expectation{position: true})
+		p.query(ledger.PositionSQL, nil, nil, &expectation{position: true, batch: b})
 	}
 	for i := range b.steps {
 		st := &b.steps[i]
@@ -267,12 +293,14 @@ func (s *session) run(ctx context.Context, b *batch) error {
 			p = s.pipeline(ctx)
 		}
 	}
+	b.touched.send(p, s.taken)
 	if !b.partial {
 		var commitTime []byte
 		if !b.commitTime.IsZero() {
 			commitTime = []byte(b.commitTime.UTC().Format("2006-01-02 15:04:05.999999Z07:00"))
 		}
-		p.query(ledger.SetAppliedSQL, [][]byte{[]byte(b.end.String()), commitTime}, nil, &expectation{moves: true})
+		counts := [2][]byte{strconv.AppendInt(nil, s.transactions+b.transactions, 10), strconv.AppendInt(nil, s.changes+b.changes, 10)}
+		p.query(ledger.SetAppliedSQL, [][]byte{[]byte(b.end.String()), commitTime, counts[0], counts[1]}, nil, &expectation{moves: true})
 	}
 	return p.finish()
 }
@@ -298,6 +326,7 @@ func asRefusal(st *step, err error) error {
 
 // commit commits, and notes up to where the target's WAL must be flushed for it.
 func (s *session) commit(ctx context.Context, position change.LSN) error {
+	failpoint.At(failpoint.BeforeCommit)
 	p := s.pipeline(ctx)
 	p.query("COMMIT", nil, nil, &expectation{commit: true})
 	lsns := &expectation{row: make([]string, 2)}
@@ -306,6 +335,7 @@ func (s *session) commit(ctx context.Context, position change.LSN) error {
 	if err != nil {
 		return err
 	}
+	failpoint.At(failpoint.AfterCommit)
 	s.open, s.position = false, position
 	wal, flushed, err := parseTwo(lsns.row[0], lsns.row[1])
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"timeferry/internal/change"
+	"timeferry/internal/ident"
+	"timeferry/internal/target/ledger"
 )
 
 // truncate empties all its tables in one statement, after the changes that came before.
@@ -13,25 +15,41 @@ func (g *gatherer) truncate(ctx context.Context, ev *change.Event) error {
 	if !g.inTx {
 		return outOfOrder("a truncate outside of a transaction")
 	}
-	var tables []*table
+	var tables []*table                        // named by the message, or roots of leaves that are
+	emptied := map[ident.Table][]ledger.Leaf{} // the leaves, by their root
 	for _, rel := range ev.Truncated {
-		m, err := g.mapping(ctx, rel)
+		r, err := g.route(ctx, rel)
 		if err != nil {
 			return err
 		}
-		if m == nil || slices.Contains(tables, m.table) {
+		if r == nil {
 			continue
 		}
-		if f := g.folds[m.table.name]; f != nil {
+		if name := tableName(rel); name != r.table.name {
+			emptied[r.table.name] = append(emptied[r.table.name], g.Leaves[name])
+		}
+		if slices.ContainsFunc(tables, func(t *table) bool { return t.oid == r.table.oid }) {
+			continue
+		}
+		if f := g.folds[r.table.name]; f != nil {
 			g.flush(f)
 		}
-		tables = append(tables, m.table)
+		tables = append(tables, r.table)
 	}
 	if len(tables) == 0 {
 		return nil
 	}
 	g.count++
-	g.batch.steps = truncateSteps(g.batch.steps, tables, ev.RestartIdentity)
+	var together []*table
+	for _, t := range tables {
+		g.touching.whole(t.name)
+		some, err := g.truncateLeaves(ctx, t, emptied[t.name])
+		if err != nil {
+			return err
+		}
+		together = append(together, some...)
+	}
+	g.batch.steps = truncateSteps(g.batch.steps, together, ev.RestartIdentity)
 	return nil
 }
 

@@ -25,10 +25,14 @@ CREATE TABLE IF NOT EXISTS timeferry.entries (
 	schema_name text NOT NULL, name text NOT NULL, table_schema text NOT NULL, table_name text NOT NULL,
 	owner text NOT NULL, owner_sql text NOT NULL, roles text[] NOT NULL,
 	sql text NOT NULL, after_sql text NOT NULL, exclusive boolean NOT NULL, fires boolean NOT NULL);
+` + stepsSQL + `
 CREATE TABLE IF NOT EXISTS timeferry.schema_problems (
 	ordinal bigint GENERATED ALWAYS AS IDENTITY, section text NOT NULL, severity text NOT NULL, code text NOT NULL, object text NOT NULL,
 	message text NOT NULL, remedy text NOT NULL, PRIMARY KEY (code, object));
 `
+
+// stepsSQL brings up to date what an earlier version made.
+const stepsSQL = `ALTER TABLE timeferry.entries ADD COLUMN IF NOT EXISTS index_sql text NOT NULL DEFAULT '', ADD COLUMN IF NOT EXISTS attach_sql text NOT NULL DEFAULT '';`
 
 // Entry is one piece of the source's schema: what it is, and the statements that make it.
 type Entry struct {
@@ -55,6 +59,10 @@ type Entry struct {
 	// Fires is true for what acts on the applier's statements where session_replication_role cannot be set: triggers,
 	// rules, foreign keys, and what speaks of them.
 	Fires bool
+	// IndexSQL and AttachSQL make a constraint in two steps, in the place of SQL: first its unique index, which lets other
+	// indexes of the table be built at the same time, then the constraint over it, which takes a moment. Both are empty
+	// where only SQL will do.
+	IndexSQL, AttachSQL string
 }
 
 // Words in Entry.Roles that are not names. No role can be called public, and none has an empty name.
@@ -83,6 +91,9 @@ func SaveEntries(ctx context.Context, conn *pgx.Conn, entries []Entry) (saved bo
 			return err
 		}
 		saved = true
+		if _, err := tx.Exec(ctx, stepsSQL); err != nil {
+			return err
+		}
 		_, err := tx.CopyFrom(ctx, pgx.Identifier{"timeferry", "entries"}, entryColumns,
 			pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) { return entries[i].row(), nil }))
 		return err
@@ -97,18 +108,18 @@ func EntriesStored(ctx context.Context, q pgkit.Querier) (bool, error) {
 	return stored, err
 }
 
-// AddEntry stores one more entry, behind all others. One that is stored already stays as it is.
+// AddEntry stores one more entry, of one step, behind all others. One that is stored already stays as it is.
 func AddEntry(ctx context.Context, q pgkit.Querier, e Entry) error {
 	row := e.row()
 	_, err := q.Exec(ctx, `INSERT INTO timeferry.entries (ordinal, id, section, kind, schema_name, name, table_schema, table_name, owner, owner_sql, roles,
 			sql, after_sql, exclusive, fires)
 		SELECT (SELECT coalesce(max(ordinal), 0) + 1 FROM timeferry.entries), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
-		ON CONFLICT (id) DO NOTHING`, row[1:]...)
+		ON CONFLICT (id) DO NOTHING`, row[1:15]...)
 	return err
 }
 
 var entryColumns = []string{"ordinal", "id", "section", "kind", "schema_name", "name", "table_schema", "table_name", "owner", "owner_sql", "roles",
-	"sql", "after_sql", "exclusive", "fires"}
+	"sql", "after_sql", "exclusive", "fires", "index_sql", "attach_sql"}
 
 func (e Entry) row() []any {
 	roles := e.Roles
@@ -116,12 +127,20 @@ func (e Entry) row() []any {
 		roles = []string{}
 	}
 	return []any{e.Ordinal, e.ID, e.Section, e.Kind, e.Schema, e.Name, e.Table.Schema, e.Table.Name, e.Owner, e.OwnerSQL, roles,
-		e.SQL, e.AfterSQL, e.Exclusive, e.Fires}
+		e.SQL, e.AfterSQL, e.Exclusive, e.Fires, e.IndexSQL, e.AttachSQL}
 }
 
 // Entries reads one section in the order of restoring; what is restored already is left out.
 func Entries(ctx context.Context, q pgkit.Querier, section string) ([]Entry, error) {
-	rows, err := q.Query(ctx, `SELECT ordinal, id, section, kind, schema_name, name, table_schema, table_name, owner, owner_sql, roles, sql, after_sql, exclusive, fires
+	var stepped bool // false: an earlier version stored the schema
+	if err := q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'timeferry.entries'::regclass AND attname = 'attach_sql')").Scan(&stepped); err != nil {
+		return nil, err
+	}
+	steps := "'', ''"
+	if stepped {
+		steps = "index_sql, attach_sql"
+	}
+	rows, err := q.Query(ctx, `SELECT ordinal, id, section, kind, schema_name, name, table_schema, table_name, owner, owner_sql, roles, sql, after_sql, exclusive, fires, `+steps+`
 		FROM timeferry.entries e WHERE section = $1 AND NOT EXISTS (SELECT FROM timeferry.restored r WHERE r.entry = e.id) ORDER BY ordinal`, section)
 	if err != nil {
 		return nil, err
@@ -129,7 +148,7 @@ func Entries(ctx context.Context, q pgkit.Querier, section string) ([]Entry, err
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Entry, error) {
 		var e Entry
 		err := row.Scan(&e.Ordinal, &e.ID, &e.Section, &e.Kind, &e.Schema, &e.Name, &e.Table.Schema, &e.Table.Name, &e.Owner, &e.OwnerSQL, &e.Roles,
-			&e.SQL, &e.AfterSQL, &e.Exclusive, &e.Fires)
+			&e.SQL, &e.AfterSQL, &e.Exclusive, &e.Fires, &e.IndexSQL, &e.AttachSQL)
 		return e, err
 	})
 }
@@ -138,6 +157,23 @@ func Entries(ctx context.Context, q pgkit.Querier, section string) ([]Entry, err
 func CountEntries(ctx context.Context, q pgkit.Querier, section string) (int, error) {
 	var n int
 	err := q.QueryRow(ctx, "SELECT count(*) FROM timeferry.entries WHERE section = $1", section).Scan(&n)
+	return n, err
+}
+
+// CountRestoredAtCutover counts the entries on the target that must not be there while changes are applied: those of
+// SectionCutover, and where session_replication_role cannot be set, whatever fires on the applier's statements.
+func CountRestoredAtCutover(ctx context.Context, q pgkit.Querier, replicaRole bool) (int, error) {
+	var n int
+	err := q.QueryRow(ctx, `SELECT count(*) FROM timeferry.entries e JOIN timeferry.restored r ON r.entry = e.id
+		WHERE e.section = $1 OR (e.section = $2 AND e.fires AND NOT $3)`, SectionCutover, SectionPostData, replicaRole).Scan(&n)
+	return n, err
+}
+
+// CountPendingAtCutover counts the entries that are left for the cutover.
+func CountPendingAtCutover(ctx context.Context, q pgkit.Querier) (int, error) {
+	var n int
+	err := q.QueryRow(ctx, `SELECT count(*) FROM timeferry.entries e WHERE e.section IN ($1, $2)
+		AND NOT EXISTS (SELECT FROM timeferry.restored r WHERE r.entry = e.id)`, SectionCutover, SectionPostData).Scan(&n)
 	return n, err
 }
 

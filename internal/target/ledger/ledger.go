@@ -34,7 +34,13 @@ CREATE TABLE IF NOT EXISTS timeferry.parts (
 	done_at timestamptz, epoch int, copied_rows bigint, copied_bytes bigint, seconds double precision,
 	PRIMARY KEY (schema_name, table_name, part),
 	FOREIGN KEY (schema_name, table_name) REFERENCES timeferry.tables ON DELETE CASCADE);
+DO $$ BEGIN -- made by an earlier version; asked first, since ALTER TABLE would wait for parts that are being copied
+	IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'timeferry.parts'::regclass AND attname = 'key_column') THEN
+		ALTER TABLE timeferry.parts ADD COLUMN key_column text NOT NULL DEFAULT '', ADD COLUMN first_key text, ADD COLUMN end_key text;
+	END IF;
+END $$;
 CREATE INDEX IF NOT EXISTS parts_open ON timeferry.parts (bytes DESC, schema_name, table_name, part) WHERE done_at IS NULL;
+CREATE INDEX IF NOT EXISTS parts_open_of_table ON timeferry.parts (schema_name, table_name) WHERE done_at IS NULL;
 CREATE TABLE IF NOT EXISTS timeferry.restored (
 	entry text PRIMARY KEY, description text NOT NULL, at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS timeferry.created (
@@ -57,12 +63,8 @@ const version = 1
 // Create makes the ledger for the migration called name, or finds it made. It refuses a ledger of another migration.
 func Create(ctx context.Context, conn *pgx.Conn, name string) error {
 	return pgkit.InTx(ctx, conn, func(tx pgx.Tx) error {
-		// Two workers may come here at once: CREATE … IF NOT EXISTS alone can still collide on the catalogue.
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('timeferry.ledger'))"); err != nil {
+		if err := createTables(ctx, tx); err != nil {
 			return err
-		}
-		if _, err := tx.Exec(ctx, createSQL+entriesSQL); err != nil {
-			return fmt.Errorf("create ledger: %w", err)
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO timeferry.migration (name, version) VALUES ($1, $2) ON CONFLICT DO NOTHING", name, version); err != nil {
 			return fmt.Errorf("record migration: %w", err)
@@ -78,6 +80,17 @@ func Create(ctx context.Context, conn *pgx.Conn, name string) error {
 		}
 		return nil
 	})
+}
+
+func createTables(ctx context.Context, tx pgx.Tx) error {
+	// Two workers may come here at once: CREATE … IF NOT EXISTS alone can still collide on the catalogue.
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('timeferry.ledger'))"); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, createSQL+entriesSQL+steeringSQL+snapshotsSQL+leavesSQL+shapesSQL+countersSQL+verifySQL+joiningSQL); err != nil {
+		return fmt.Errorf("create ledger: %w", err)
+	}
+	return nil
 }
 
 // Owner is the name of the migration that the ledger belongs to, or "" when there is no ledger.
@@ -113,24 +126,44 @@ type Position struct {
 }
 
 // Applied reads the position; zero before anything was applied.
-func Applied(ctx context.Context, q pgkit.Querier) (Position, error) {
+func Applied(ctx context.Context, q pgkit.Querier) (p Position, err error) {
 	var text *string
-	var p Position
 	if err := q.QueryRow(ctx, "SELECT applied_lsn::text, applied_commit_time FROM timeferry.migration").Scan(&text, &p.CommitTime); err != nil {
 		return Position{}, fmt.Errorf("read applied position: %w", err)
 	}
-	if text == nil {
-		return Position{}, nil
-	}
-	var err error
-	p.LSN, err = change.ParseLSN(*text)
+	p.LSN, err = optionalLSN(text)
 	return p, err
 }
 
-// SetAppliedSQL moves the position forward; $1 is the LSN as text, $2 the source's commit time or NULL. The applier runs it
+const reachedSQL = `SELECT r.lsn::text, m.applied_commit_time, r.lsn IS NOT NULL AND NOT EXISTS (SELECT FROM timeferry.tables t WHERE ` + settledSQL + ` AND t.start_lsn > r.lsn)
+	FROM timeferry.migration m, LATERAL (SELECT coalesce(m.applied_lsn,
+		(SELECT min(start_lsn) FROM timeferry.tables t WHERE ` + settledSQL + ` HAVING bool_and(completed_at IS NOT NULL)))) r (lsn)`
+
+// Reached is Applied, and before anything was applied where the copy has brought the target: once every table is complete, the
+// earliest of their start LSNs. An idle source sends nothing that could be applied, and is still in sync. whole is true once every
+// table has passed its start: before that, tables of a later epoch hold more than the others.
+func Reached(ctx context.Context, q pgkit.Querier) (p Position, whole bool, err error) {
+	var text *string
+	if err := q.QueryRow(ctx, reachedSQL).Scan(&text, &p.CommitTime, &whole); err != nil {
+		return Position{}, false, fmt.Errorf("read the position that is reached: %w", err)
+	}
+	p.LSN, err = optionalLSN(text)
+	return p, whole, err
+}
+
+func optionalLSN(text *string) (change.LSN, error) {
+	if text == nil {
+		return 0, nil
+	}
+	return change.ParseLSN(*text)
+}
+
+// SetAppliedSQL moves the position forward; $1 is the LSN as text, $2 the source's commit time or NULL, $3 and $4 how many
+// transactions and changes came with it. The applier runs it
 // as the last statement of the transaction that holds the changes. It affects one row, or none when the position would
 // not move: then somebody else has applied these changes, and the transaction must be rolled back.
-const SetAppliedSQL = `UPDATE timeferry.migration SET applied_lsn = $1::text::pg_lsn, applied_commit_time = coalesce($2, applied_commit_time)
+const SetAppliedSQL = `UPDATE timeferry.migration SET applied_lsn = $1::text::pg_lsn, applied_commit_time = coalesce($2, applied_commit_time),
+	applied_transactions = applied_transactions + $3, applied_changes = applied_changes + $4
 	WHERE applied_lsn IS NULL OR applied_lsn < $1::text::pg_lsn`
 
 // RecordSourceObject notes, before it is made, that an object on the source will be ours: kind "slot", "publication",

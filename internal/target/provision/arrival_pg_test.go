@@ -173,6 +173,7 @@ func migrate(t *testing.T, src, dst *pgtest.Database, m migration) []contract.Pr
 	_, err = provision.PreData(ctx, target)
 	require.NoError(t, err)
 	copyRows(t, source, target, m.tables)
+	provision.SetSteppedBytes(t, 0)
 	require.NoError(t, provision.PostData(ctx, m.to, 2, nil))
 	more, err := provision.Finish(ctx, m.to, nil)
 	require.NoError(t, err)

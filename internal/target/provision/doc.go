@@ -3,8 +3,8 @@
 // In: the entries that extract.Dump cut and ledger.SaveEntries stored; roles as shape.Role. Out: objects on the target,
 // and problems: what could not be made, and why.
 //
-// Order: Roles, PreData, Hypertables, (the copy), PostData, (the stream catches up), Finish, (the stream has ended),
-// AtCutover. DropCreated undoes it all.
+// Order: Roles, PreData, Hypertables, (the copy) with BuildIndexes beside it, PostData, (the stream catches
+// up), Finish, (the stream has ended), AtCutover. DropCreated undoes it all.
 //
 // Invariants: every step works from the ledger alone, so that any worker can take it up; an entry's mark commits in the
 // transaction of its statements, so that every function may run again after any crash, and two workers in the same

@@ -25,6 +25,34 @@ func DropCreated(ctx context.Context, target *pgx.Conn) (left []string, err erro
 	if err != nil {
 		return nil, fmt.Errorf("read what the migration made: %w", err)
 	}
+	left, err = drop(ctx, target, created)
+	if err != nil || len(left) > 0 {
+		return left, err
+	}
+	if err := ledger.ForgetSchema(ctx, target); err != nil {
+		return nil, fmt.Errorf("forget the stored schema: %w", err)
+	}
+	return nil, nil
+}
+
+// DropJoining is DropCreated for what was made for tables that join a migration under way. The ledger forgets these tables.
+func DropJoining(ctx context.Context, target *pgx.Conn) (left []string, err error) {
+	joining, err := ledger.ReadJoining(ctx, target)
+	if err != nil || len(joining.Tables) == 0 {
+		return nil, err
+	}
+	created, err := ledger.CreatedAfter(ctx, target, joining.AfterCreated)
+	if err != nil {
+		return nil, fmt.Errorf("read what was made for new tables: %w", err)
+	}
+	if left, err = drop(ctx, target, created); err != nil || len(left) > 0 {
+		return left, err
+	}
+	return nil, ledger.ForgoJoining(ctx, target)
+}
+
+// drop drops objects that were created in this order, and returns what is left.
+func drop(ctx context.Context, target *pgx.Conn, created []ledger.CreatedObject) (left []string, err error) {
 	slices.Reverse(created)
 	if err := dropForeignKeys(ctx, target, created); err != nil {
 		return nil, err
@@ -48,13 +76,7 @@ func DropCreated(ctx context.Context, target *pgx.Conn) (left []string, err erro
 		}
 		left = append(left, some...)
 	}
-	if len(left) > 0 {
-		return left, nil
-	}
-	if err := ledger.ForgetSchema(ctx, target); err != nil {
-		return nil, fmt.Errorf("forget the stored schema: %w", err)
-	}
-	return nil, nil
+	return left, nil
 }
 
 // dropInPasses drops what it can until a pass drops nothing.

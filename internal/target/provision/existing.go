@@ -10,6 +10,26 @@ import (
 	"timeferry/internal/pgkit"
 )
 
+// Taken says which of the names are in use on the target, be it by what the target's user may not read.
+func Taken(ctx context.Context, q pgkit.Querier, names []ident.Table) (map[ident.Table]bool, error) {
+	schemas, tables := make([]string, len(names)), make([]string, len(names))
+	for i, t := range names {
+		schemas[i], tables[i] = t.Schema, t.Name
+	}
+	rows, err := q.Query(ctx, `SELECT n.nspname, c.relname FROM unnest($1::text[], $2::text[]) u(s, t) JOIN pg_catalog.pg_namespace n ON n.nspname = u.s
+		JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = u.t`, schemas, tables)
+	if err != nil {
+		return nil, fmt.Errorf("look for names on the target: %w", err)
+	}
+	taken := map[ident.Table]bool{}
+	var t ident.Table
+	_, err = pgx.ForEachRow(rows, []any{&t.Schema, &t.Name}, func() error {
+		taken[t] = true
+		return nil
+	})
+	return taken, err
+}
+
 // ExistingTables says which of the names are taken on the target, and whether there is something to lose: true for a table
 // with rows, and for anything that is no table.
 func ExistingTables(ctx context.Context, conn pgkit.Querier, tables []ident.Table) (map[ident.Table]bool, error) {

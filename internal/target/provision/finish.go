@@ -23,7 +23,8 @@ const (
 
 // Finish does what needs all rows, once the stream has caught up: it validates foreign keys, makes those of partitioned
 // tables, fills materialized views in the order of their dependencies, gives tables back the replica identity that they
-// had on the source before the migration, and analyzes. What fails because of the data is a problem, not an error: the
+// had on the source before the migration, analyzes what BuildIndexes has not, and makes the visibility maps of large tables
+// that were not written frozen. What fails because of the data is a problem, not an error: the
 // rest is done, and the next call tries it again. What PreData and PostData found is
 // among the problems returned.
 //
@@ -61,6 +62,17 @@ func Finish(ctx context.Context, target pgkit.Endpoint, onProgress ProgressFunc)
 			return r.problems, err
 		}
 		p.add(1, "ANALYZE "+t.String())
+	}
+	heaps, err := readUnmapped(ctx, conn)
+	if err != nil {
+		return r.problems, err
+	}
+	p.more(len(heaps))
+	for _, t := range heaps {
+		if err := vacuum(ctx, conn, t); err != nil {
+			return r.problems, err
+		}
+		p.add(1, "VACUUM "+t.String())
 	}
 	return r.problems, nil
 }
@@ -208,20 +220,29 @@ func analyze(ctx context.Context, conn *pgx.Conn, t ident.Table) error {
 //
 // Safe to repeat because marks commit with what they mark. Undone by DropCreated.
 func AtCutover(ctx context.Context, target *pgx.Conn) ([]contract.Problem, error) {
+	return AtCutoverIf(ctx, target, func() error { return nil })
+}
+
+// AtCutoverIf is AtCutover in one transaction, which commits only if certain, called at its end, succeeds: so that nothing of
+// it is there when changes go on being applied after all.
+func AtCutoverIf(ctx context.Context, target *pgx.Conn, certain func() error) ([]contract.Problem, error) {
 	r, err := newRestorer(ctx, target)
 	if err != nil {
 		return nil, err
 	}
-	for _, section := range []string{ledger.SectionPostData, ledger.SectionCutover} {
-		entries, err := ledger.Entries(ctx, target, section)
-		if err != nil {
-			return nil, fmt.Errorf("read schema entries: %w", err)
-		}
-		for _, e := range entries {
-			if err := r.one(ctx, target, e); err != nil {
-				return r.problems, err
+	err = pgkit.InTx(ctx, target, func(tx pgx.Tx) error {
+		for _, section := range []string{ledger.SectionPostData, ledger.SectionCutover} {
+			entries, err := ledger.Entries(ctx, tx, section)
+			if err != nil {
+				return fmt.Errorf("read schema entries: %w", err)
+			}
+			for _, e := range entries {
+				if err := r.within(ctx, tx, e); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	return r.problems, nil
+		return certain()
+	})
+	return r.problems, err
 }

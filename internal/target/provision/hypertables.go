@@ -61,6 +61,27 @@ func (t timescale) isHypertable(ctx context.Context, q pgkit.Querier, table iden
 	return is, nil
 }
 
+// readHypertables lists the hypertables of the target, whoever made them.
+func readHypertables(ctx context.Context, q pgkit.Querier) (map[ident.Table]bool, error) {
+	hyper := map[ident.Table]bool{}
+	t, err := readTimescale(ctx, q)
+	if err != nil || !t.installed {
+		return hyper, err
+	}
+	rows, err := q.Query(ctx, "SELECT hypertable_schema, hypertable_name FROM timescaledb_information.hypertables")
+	if err != nil {
+		return nil, fmt.Errorf("read hypertables: %w", err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ident.Table])
+	if err != nil {
+		return nil, fmt.Errorf("read hypertables: %w", err)
+	}
+	for _, table := range tables {
+		hyper[table] = true
+	}
+	return hyper, nil
+}
+
 // Hypertables makes the tables hypertables, while they are empty and without indexes. The columnstore is set up by Finish
 // and the jobs of columnstore and retention by AtCutover, since they would get in the way of what is still applied; on an
 // edition without them they are left out, which preflight refuses to begin with. It returns the tables that are hypertables now.

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -36,13 +37,15 @@ func TestSettingValue(t *testing.T) {
 
 func TestScheduleGivesATableToOneConstraintOrManyIndexes(t *testing.T) {
 	table := func(name string) ident.Table { return ident.Table{Schema: "s", Name: name} }
-	entry := func(ordinal int, name string, exclusive bool) ledger.Entry {
-		return ledger.Entry{Ordinal: ordinal, Table: table(name), Exclusive: exclusive}
+	entry := func(ordinal int, name string, exclusive bool, bytes int64) *build {
+		return &build{entry: ledger.Entry{Ordinal: ordinal, Table: table(name), Exclusive: exclusive}, bytes: bytes}
 	}
-	s := newSchedule([]build{{entry(1, "small", true), 1}, {entry(2, "big", true), 9}, {entry(3, "big", false), 9}, {entry(4, "big", false), 9}, {entry(5, "big", true), 9}})
-	next := func(want int) build {
+	s := newSchedule(1)
+	s.add(entry(1, "small", true, 1), entry(5, "big", true, 9), entry(2, "big", true, 9), entry(3, "big", false, 9), entry(4, "big", false, 9))
+	s.close()
+	next := func(want int) *build {
 		t.Helper()
-		b, ok := s.next()
+		b, ok := s.next(0)
 		require.True(t, ok)
 		require.Equal(t, want, b.entry.Ordinal)
 		return b
@@ -54,21 +57,82 @@ func TestScheduleGivesATableToOneConstraintOrManyIndexes(t *testing.T) {
 	s.done(small)
 	s.done(one)
 	var wait sync.WaitGroup
-	wait.Go(func() { next(5) }) // waits for both
+	wait.Go(func() { s.done(next(5)) }) // waits for both
 	s.done(two)
 	wait.Wait()
-	_, ok := s.next()
+	_, ok := s.next(0)
 	require.False(t, ok)
+}
+
+func TestScheduleWaitsForWhatIsStillToCome(t *testing.T) {
+	b := func(name string, step step) *build {
+		return &build{entry: ledger.Entry{Table: ident.Table{Schema: "s", Name: name}}, step: step}
+	}
+	s := newSchedule(1)
+	results := make(chan *build)
+	take := func(job int) {
+		got, _ := s.next(job)
+		results <- got
+	}
+	go take(0)
+	index := b("t", stepIndex)
+	s.add(index)
+	require.Same(t, index, <-results)
+	s.close()
+	go take(0) // nothing waits, but the one under way has a second step
+	attach := b("t", stepAttach)
+	s.done(index, attach)
+	require.Same(t, attach, <-results)
+	s.putAside(attach)
+	go take(0)
+	s.retry()
+	require.Same(t, attach, <-results)
+	require.True(t, attach.exclusive())
+	s.limit(0)
+	s.done(attach, b("u", stepWhole))
+	go take(0)
+	go take(1)
+	s.limit(2)
+	last := <-results
+	require.Equal(t, "u", last.entry.Table.Name)
+	s.done(last)
+	require.Nil(t, <-results)
+}
+
+func TestPercentGrowsOverThePhasesOfABuild(t *testing.T) {
+	before := -1.0
+	for _, p := range []serverProgress{
+		{phase: "initializing"},
+		{phase: "building index: scanning table", blocksDone: 1, blocksTotal: 100}, {phase: "building index: scanning table", blocksDone: 101, blocksTotal: 100},
+		{phase: "building index: loading tuples in tree", tuplesDone: 1, tuplesTotal: 2}, {phase: "building index: loading tuples in tree", tuplesDone: 2, tuplesTotal: 2},
+	} {
+		require.Greater(t, p.percent(), before)
+		before = p.percent()
+	}
+	require.Equal(t, 100.0, before)
+	require.Equal(t, 60.0, serverProgress{phase: "building index: sorting live tuples", blocksDone: 7}.percent())
+	require.Equal(t, 50.0, serverProgress{phase: "building index", blocksDone: 5, blocksTotal: 10}.percent(), "gist")
+}
+
+func TestBuildProgressInWords(t *testing.T) {
+	p := BuildProgress{Indexes: 40, Done: 2}
+	require.Empty(t, p.Words())
+	p.Building = []Building{{Name: "INDEX public.x", Percent: 45.4}}
+	require.Equal(t, "building INDEX public.x (3 of 40): 45 %", p.Words())
+	p.Building = append(p.Building, Building{Name: "INDEX public.y"})
+	p.Failed = errors.New("no room")
+	require.Equal(t, "no further index is built: no room; building INDEX public.x (3 of 40): 45 %, and 1 more", p.Words())
 }
 
 func TestScheduleStops(t *testing.T) {
 	e := ledger.Entry{Table: ident.Table{Schema: "s", Name: "t"}, Exclusive: true}
-	s := newSchedule([]build{{e, 1}, {e, 1}})
-	_, ok := s.next()
+	s := newSchedule(1)
+	s.add(&build{entry: e}, &build{entry: e})
+	_, ok := s.next(0)
 	require.True(t, ok)
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		_, ok := s.next()
+		_, ok := s.next(0)
 		require.False(t, ok)
 	})
 	s.stop()

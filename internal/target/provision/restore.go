@@ -29,10 +29,11 @@ const privilegeRefused = "42501"
 
 // restorer runs entries in the transactions of one connection.
 type restorer struct {
-	exists   map[string]bool // roles on the target
-	usable   map[string]bool // those that may be made owners by us
-	lent     map[string]bool // rights that owners got for the time of one transaction: the statement that takes them back
-	session  string          // prepares a transaction
+	exists   map[string]bool      // roles on the target
+	usable   map[string]bool      // those that may be made owners by us
+	lent     map[string]bool      // rights that owners got for the time of one transaction: the statement that takes them back
+	session  string               // prepares a transaction
+	hyper    map[ident.Table]bool // hypertables of the target
 	problems []contract.Problem
 	reported map[string]bool
 }
@@ -56,7 +57,11 @@ func newRestorer(ctx context.Context, q pgkit.Querier) (*restorer, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &restorer{session: session, exists: map[string]bool{}, usable: map[string]bool{}, lent: map[string]bool{}, reported: map[string]bool{}}
+	hyper, err := readHypertables(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	r := &restorer{session: session, hyper: hyper, exists: map[string]bool{}, usable: map[string]bool{}, lent: map[string]bool{}, reported: map[string]bool{}}
 	rows, err := q.Query(ctx, sql)
 	if err != nil {
 		return nil, fmt.Errorf("read roles of the target: %w", err)
@@ -101,22 +106,25 @@ func readSession(ctx context.Context, q pgkit.Querier) (string, error) {
 
 // one restores a single entry in a transaction of its own. If another worker has just done so, nothing happens.
 func (r *restorer) one(ctx context.Context, conn *pgx.Conn, e ledger.Entry) error {
-	return pgkit.InTx(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('timeferry.entry'), pg_catalog.hashtext($1))", e.ID); err != nil {
-			return fmt.Errorf("lock %s: %w", e, err)
-		}
-		var done bool
-		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM timeferry.restored WHERE entry = $1)", e.ID).Scan(&done); err != nil || done {
-			return err
-		}
-		if _, err := tx.Exec(ctx, r.session); err != nil {
-			return fmt.Errorf("prepare session: %w", err)
-		}
-		if err := r.entry(ctx, tx, e); err != nil {
-			return err
-		}
-		return r.takeBack(ctx, tx)
-	})
+	return pgkit.InTx(ctx, conn, func(tx pgx.Tx) error { return r.within(ctx, tx, e) })
+}
+
+// within is one in a transaction of the caller's.
+func (r *restorer) within(ctx context.Context, tx pgx.Tx, e ledger.Entry) error {
+	if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('timeferry.entry'), pg_catalog.hashtext($1))", e.ID); err != nil {
+		return fmt.Errorf("lock %s: %w", e, err)
+	}
+	var done bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM timeferry.restored WHERE entry = $1)", e.ID).Scan(&done); err != nil || done {
+		return err
+	}
+	if _, err := tx.Exec(ctx, r.session); err != nil {
+		return fmt.Errorf("prepare session: %w", err)
+	}
+	if err := r.entry(ctx, tx, e); err != nil {
+		return err
+	}
+	return r.takeBack(ctx, tx)
 }
 
 // entry runs the statements, sets the owner, and marks the entry, all in tx.
@@ -145,6 +153,9 @@ func (r *restorer) render(e ledger.Entry) string {
 	if e.Kind == "DEFAULT ACL" && e.Owner != ledger.CurrentRole && !r.mayOwn(e.Owner) {
 		return ""
 	}
+	if e.Kind == "CONSTRAINT" || e.Kind == "FK CONSTRAINT" {
+		return r.constraint(e)
+	}
 	if len(e.Roles) == 0 {
 		return e.SQL + e.AfterSQL
 	}
@@ -168,6 +179,14 @@ func (r *restorer) render(e ledger.Entry) string {
 		return ""
 	}
 	return e.SQL + strings.Join(names, ", ") + e.AfterSQL
+}
+
+// constraint leaves out ONLY where the table has become a hypertable by hand, after it was dumped: hypertables refuse it.
+func (r *restorer) constraint(e ledger.Entry) string {
+	if rest, only := strings.CutPrefix(e.SQL, "ALTER TABLE ONLY "+e.Table.Quote()+"\n"); only && r.hyper[e.Table] {
+		return "ALTER TABLE " + e.Table.Quote() + "\n" + rest
+	}
+	return e.SQL + e.AfterSQL
 }
 
 // kindExtensionData is how extract names rows of an extension's configuration table.

@@ -79,9 +79,10 @@ func dropRoles(t *testing.T, d *pgtest.Database, roles ...string) {
 	})
 }
 
-// restoreAll runs every step once.
+// restoreAll runs every step once. Every constraint that can be made in two steps is.
 func restoreAll(t *testing.T, dst *pgtest.Database) []contract.Problem {
 	t.Helper()
+	provision.SetSteppedBytes(t, 0)
 	ctx := context.Background()
 	conn := dst.MasterConn(t)
 	pre, err := provision.PreData(ctx, conn)

@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -102,11 +103,23 @@ func TestTriggersWaitWhereTheyCannotBeSilenced(t *testing.T) {
 		require.Equal(t, "0|0|0|false|0", dst.QueryValue(t, acting))
 	}
 	require.Equal(t, "0", dst.QueryValue(t, "SELECT count(*) FROM grouped"), "a view's own rule is no rule that fires")
+	_, err = provision.AtCutoverIf(ctx, conn, func() error { return errors.New("the fence was lifted") })
+	require.ErrorContains(t, err, "the fence was lifted")
+	require.Equal(t, "0|0|0|false|0", dst.QueryValue(t, acting), "all or nothing")
+	requireAtCutover := func(pending bool) {
+		left, err := ledger.CountPendingAtCutover(ctx, conn)
+		require.NoError(t, err)
+		made, err := ledger.CountRestoredAtCutover(ctx, conn, false)
+		require.NoError(t, err)
+		require.Equal(t, []bool{pending, !pending}, []bool{left > 0, made > 0})
+	}
+	requireAtCutover(true)
 	for range 2 {
 		problems, err := provision.AtCutover(ctx, conn)
 		require.NoError(t, err)
 		require.Empty(t, problems)
 		require.Equal(t, "5|1|0|true|2", dst.QueryValue(t, acting))
+		requireAtCutover(false)
 	}
 	problems, err := provision.Finish(ctx, dst.Master, nil)
 	require.NoError(t, err)

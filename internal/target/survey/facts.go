@@ -51,7 +51,8 @@ func readServer(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) error 
 
 const settingsSQL = `
 SELECT name, current_setting(name) FROM pg_settings WHERE name IN ('max_worker_processes', 'max_parallel_workers', 'max_locks_per_transaction',
-	'maintenance_work_mem', 'timescaledb.license', 'timescaledb.max_background_workers', 'default_transaction_read_only')`
+	'maintenance_work_mem', 'timescaledb.license', 'timescaledb.max_background_workers', 'default_transaction_read_only',
+	'superuser_reserved_connections', 'reserved_connections')`
 
 func readSettings(ctx context.Context, conn *pgx.Conn, f *plan.TargetFacts) error {
 	rows, err := conn.Query(ctx, settingsSQL)

@@ -18,3 +18,14 @@ func TestPackagesThatAreThereAreLeftAlone(t *testing.T) {
 	require.NoError(t, pgserver.EnsurePackages(t.Context(), &log, "dpkg", "base-files"))
 	require.Empty(t, log.String())
 }
+
+func TestPostGISThatIsThereIsLeftAlone(t *testing.T) {
+	for _, start := range []starter{pgserver.StartSource, pgserver.StartTarget} {
+		if queryText(t, mustStart(t, start, pgserver.Options{}), "SELECT count(*)::text FROM pg_available_extensions WHERE name = 'postgis'") == "0" {
+			t.Skip("a server has no PostGIS")
+		}
+	}
+	var log bytes.Buffer
+	require.NoError(t, pgserver.EnsurePostGIS(t.Context(), &log))
+	require.Empty(t, log.String())
+}

@@ -229,6 +229,23 @@ func (d *Database) Dump(t testing.TB, query string) []string {
 	return dump
 }
 
+// TrustWal2json lets the output plugin be used where the server has a list of those that may be (minor releases of 2026). The
+// server must be the test's own.
+func (d *Database) TrustWal2json(t testing.TB) {
+	t.Helper()
+	const listed = "SELECT coalesce((SELECT setting LIKE '%wal2json%' FROM pg_settings WHERE name = 'output_plugin_libraries'), true)::text"
+	if d.QueryValue(t, listed) == "true" {
+		return
+	}
+	d.Exec(t, "ALTER SYSTEM SET output_plugin_libraries = 'pgoutput', 'wal2json'")
+	d.Exec(t, "SELECT pg_reload_conf()")
+	for deadline := time.Now().Add(time.Minute); d.QueryValue(t, listed) != "true"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the plugin wal2json is not trusted after a minute")
+		}
+	}
+}
+
 func rowText(row [][]byte) string {
 	text := ""
 	for i, value := range row {

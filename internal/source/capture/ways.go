@@ -1,0 +1,100 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"timeferry/internal/change"
+	"timeferry/internal/pgkit"
+)
+
+func (r *Receiver) rule() backlogRule {
+	if r.limits != nil {
+		return *r.limits
+	}
+	return usualRule
+}
+
+// bulk tells whether to take the backlog in bulk before the stream begins.
+func (r *Receiver) bulk(start change.LSN, state slotState) bool {
+	return !r.noBulk && r.rule().worth(start, state)
+}
+
+// withoutBulk notes that the source refuses the SQL interface to us, and lets the stream do all. It returns nil then.
+func (r *Receiver) withoutBulk(ctx context.Context, err error) error {
+	switch sqlState(err) {
+	case "42501", "42883", "0A000", "53400", "53100": // no privilege, no such function, not offered here, temp_file_limit, disk full
+		r.noBulk = true
+		r.Log.LogAttrs(ctx, slog.LevelWarn, "the backlog cannot be taken in bulk, it is streamed", slog.String("slot", r.Slot), slog.Any("err", err))
+		return nil
+	}
+	return err
+}
+
+// lookout asks the source now and then, beside the stream, how far that is behind: the stream's own messages do not say
+// where the WAL ends, only where they come from.
+type lookout struct {
+	r    *Receiver
+	pays atomic.Bool // the backlog is better taken in bulk
+	wake func()
+	idle func() bool // nothing has come since the last call
+
+	conn *pgconn.PgConn
+}
+
+// watch sets pays once the backlog was worth it twice in a row. It ends with ctx. Its connection is kept while changes come.
+func (l *lookout) watch(ctx context.Context) {
+	defer l.hangUp()
+	for far := 0; !l.pays.Load(); {
+		if pgkit.Sleep(ctx, l.r.rule().askEvery) != nil {
+			return
+		}
+		if l.idle() {
+			l.hangUp()
+			far = 0
+			continue
+		}
+		state, err := l.ask(ctx)
+		if err != nil {
+			l.hangUp() // the stream finds out for itself what ails the source
+			continue
+		}
+		if far++; !l.r.rule().worth(l.r.Spool.Durable(), state) {
+			far = 0
+		}
+		if far >= 2 {
+			l.pays.Store(true)
+			l.wake()
+		}
+	}
+}
+
+func (l *lookout) ask(ctx context.Context) (slotState, error) {
+	if l.conn == nil {
+		conn, err := pgkit.Dial(ctx, l.r.Source, "receiver")
+		if err != nil {
+			return slotState{}, err
+		}
+		l.conn = conn.PgConn()
+	}
+	return readSlot(ctx, l.conn, l.r.Slot, true)
+}
+
+func (l *lookout) hangUp() {
+	if l.conn != nil {
+		closeConn(l.conn)
+		l.conn = nil
+	}
+}
+
+func sqlState(err error) string {
+	var s interface{ SQLState() string }
+	if errors.As(err, &s) {
+		return s.SQLState()
+	}
+	return ""
+}

@@ -1,0 +1,205 @@
+package rig
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"timeferry/internal/ident"
+	"timeferry/internal/pgkit"
+	"timeferry/internal/testkit/pgserver"
+)
+
+const (
+	// Database is what the databases on both sides are called. Role owns them and is what contenders log in as.
+	Database = "bench"
+	Role     = "bench"
+	// TargetMajor is the target's version.
+	TargetMajor = 17
+)
+
+// serverSettings are those of both servers, beside pgserver's own: sizes that suit a machine of a few gigabytes, and room in
+// the WAL so that no checkpoint falls into one run and not into another.
+var serverSettings = map[string]string{
+	"shared_buffers":     "512MB",
+	"max_wal_size":       "8GB",
+	"checkpoint_timeout": "30min",
+}
+
+// Rig is the two servers, and the programs that contenders run. Stop it.
+type Rig struct {
+	Log            io.Writer
+	Dir            string // for everything that a run needs; removed at the end
+	Source, Target *pgserver.Server
+	Password       string // the role's
+	Programs       Programs
+}
+
+// Open installs what is missing, and starts the servers.
+func Open(ctx context.Context, log io.Writer, sourceMajor int, settings map[string]string) (*Rig, error) {
+	r := &Rig{Log: log, Password: rand.Text()}
+	if err := r.open(ctx, sourceMajor, settings); err != nil {
+		return nil, errors.Join(err, r.Stop(context.WithoutCancel(ctx)))
+	}
+	return r, nil
+}
+
+func (r *Rig) open(ctx context.Context, sourceMajor int, settings map[string]string) (err error) {
+	if r.Dir, err = os.MkdirTemp("", "timeferry-bench-"); err != nil {
+		return err
+	}
+	if err := install(ctx, r.Log, sourceMajor); err != nil {
+		return err
+	}
+	if r.Programs, err = findPrograms(ctx, r.Dir); err != nil {
+		return err
+	}
+	options := pgserver.Options{Major: sourceMajor, Settings: map[string]string{}, Log: r.Log}
+	for _, s := range []map[string]string{serverSettings, settings} {
+		for name, value := range s {
+			options.Settings[name] = value
+		}
+	}
+	if r.Source, err = pgserver.StartSource(ctx, options); err != nil {
+		return err
+	}
+	options.Major = TargetMajor
+	if r.Target, err = pgserver.StartTarget(ctx, options); err != nil {
+		return err
+	}
+	for _, server := range []*pgserver.Server{r.Source, r.Target} {
+		if err := r.makeRole(ctx, server); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func install(ctx context.Context, log io.Writer, sourceMajor int) error {
+	if err := pgserver.Ensure(ctx, log); err != nil { // first: it makes the user that servers run as
+		return err
+	}
+	if err := pgserver.EnsureSources(ctx, log, sourceMajor); err != nil {
+		return err
+	}
+	if err := pgserver.EnsureTarget(ctx, log, TargetMajor); err != nil {
+		return err
+	}
+	if err := pgserver.EnsureClients(ctx, log, TargetMajor); err != nil {
+		return err
+	}
+	if _, err := findPgcopydb(); err == nil {
+		return nil
+	}
+	return pgserver.EnsurePackages(ctx, log, "pgcopydb")
+}
+
+// Stop stops the servers and removes the directory.
+func (r *Rig) Stop(ctx context.Context) error {
+	var errs []error
+	for _, server := range []*pgserver.Server{r.Source, r.Target} {
+		if server != nil {
+			errs = append(errs, server.Stop(ctx))
+		}
+	}
+	return errors.Join(append(errs, os.RemoveAll(r.Dir))...)
+}
+
+// Say tells the person who waits.
+func (r *Rig) Say(format string, args ...any) {
+	fmt.Fprintf(r.Log, "%s "+format+"\n", append([]any{time.Now().Format(time.TimeOnly)}, args...)...)
+}
+
+// makeRole makes the role that every contender logs in as: no superuser, as with managed servers.
+func (r *Rig) makeRole(ctx context.Context, server *pgserver.Server) error {
+	return r.Super(ctx, server, "postgres", func(conn *pgx.Conn) error {
+		role := ident.Quote(Role)
+		statements := []string{
+			"CREATE ROLE " + role + " LOGIN NOSUPERUSER CREATEDB CREATEROLE REPLICATION PASSWORD " + ident.Literal(r.Password),
+			"GRANT pg_monitor, pg_signal_backend TO " + role}
+		if server == r.Target {
+			statements = append(statements, "GRANT SET ON PARAMETER session_replication_role TO "+role)
+		}
+		return ExecAll(ctx, conn, statements...)
+	})
+}
+
+// Super runs do in a superuser's session.
+func (r *Rig) Super(ctx context.Context, server *pgserver.Server, database string, do func(*pgx.Conn) error) error {
+	return Session(ctx, server.Superuser(database), do)
+}
+
+// Session runs do in a session of its own.
+func Session(ctx context.Context, e pgkit.Endpoint, do func(*pgx.Conn) error) (err error) {
+	conn, err := pgkit.Dial(ctx, e, "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	return do(conn)
+}
+
+// ExecAll runs statements one after the other.
+func ExecAll(ctx context.Context, conn *pgx.Conn, statements ...string) error {
+	for _, sql := range statements {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("run %.60q: %w", sql, err)
+		}
+	}
+	return nil
+}
+
+// Endpoint is the contenders' login on one side.
+func (r *Rig) Endpoint(server *pgserver.Server) pgkit.Endpoint {
+	e := server.Superuser(Database)
+	e.User, e.Password = Role, r.Password
+	return e
+}
+
+// Conninfo is how a program of PostgreSQL logs in to one side. The password is in its environment, ClientEnv.
+func (r *Rig) Conninfo(server *pgserver.Server) string {
+	e := r.Endpoint(server)
+	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s sslmode=disable", e.Host, e.Port, e.Database, e.User)
+}
+
+// ClientEnv is the environment of a program that logs in as the contenders do.
+func (r *Rig) ClientEnv() []string {
+	return append([]string{"PGPASSWORD=" + r.Password, "PGAPPNAME=bench"}, r.Programs.Env...)
+}
+
+// FreshDatabase drops and makes the database on one side, with the extensions named.
+func (r *Rig) FreshDatabase(ctx context.Context, server *pgserver.Server, extensions []string) error {
+	err := r.Super(ctx, server, "postgres", func(conn *pgx.Conn) error {
+		return ExecAll(ctx, conn,
+			"DROP DATABASE IF EXISTS "+ident.Quote(Database)+" WITH (FORCE)",
+			"CREATE DATABASE "+ident.Quote(Database)+" OWNER "+ident.Quote(Role))
+	})
+	if err != nil || len(extensions) == 0 {
+		return err
+	}
+	return r.Super(ctx, server, Database, func(conn *pgx.Conn) error {
+		for _, e := range extensions {
+			if err := ExecAll(ctx, conn, "CREATE EXTENSION IF NOT EXISTS "+ident.Quote(e)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Checkpoint writes out what either server has in memory, so that a run does not pay for what was before it.
+func (r *Rig) Checkpoint(ctx context.Context) error {
+	for _, server := range []*pgserver.Server{r.Source, r.Target} {
+		err := r.Super(ctx, server, "postgres", func(conn *pgx.Conn) error { return ExecAll(ctx, conn, "CHECKPOINT") })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
