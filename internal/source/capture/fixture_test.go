@@ -182,12 +182,7 @@ func await(t *testing.T, what string, ok func() bool) {
 	require.Eventually(t, ok, 30*time.Second, 10*time.Millisecond, what)
 }
 
-func (s *stream) currentLSN(t *testing.T) change.LSN {
-	t.Helper()
-	lsn, err := change.ParseLSN(s.src.QueryValue(t, `SELECT pg_current_wal_insert_lsn()`))
-	require.NoError(t, err)
-	return lsn
-}
+func (s *stream) currentLSN(t *testing.T) change.LSN { return durableAt(t, s.src) }
 
 func (s *stream) confirmed(t *testing.T) change.LSN {
 	t.Helper()

@@ -235,9 +235,11 @@ func scenarioReceiver(t *testing.T, src *pgtest.Database, name, plugin string) (
 	return sp, &capture.Receiver{Source: src.Endpoint, Slot: name + "_" + plugin, Plugin: plugin, Publications: []string{"changes", "inserts"}, Spool: sp}
 }
 
+// durableAt is the end of the WAL that the source has on its disk, which holds all that is committed. What was only inserted after that,
+// as by the pruning of a page, may wait for half a minute on a server with nothing else to do, and is sent no earlier.
 func durableAt(t testing.TB, src *pgtest.Database) change.LSN {
 	t.Helper()
-	lsn, err := change.ParseLSN(src.QueryValue(t, `SELECT pg_current_wal_insert_lsn()`))
+	lsn, err := change.ParseLSN(src.QueryValue(t, `SELECT pg_current_wal_flush_lsn()`))
 	require.NoError(t, err)
 	return lsn
 }
