@@ -54,7 +54,7 @@ var (
 			Columnstore: &contract.Columnstore{SegmentBy: []string{"device_id"}, OrderBy: "ts DESC", After: "7 days"}, Retention: "1 year"}},
 		HypertableGate: true,
 		Copy:           contract.Copy{Concurrency: 4, PartSize: "1GiB", IndexJobs: 2, MaxBytesPerSecond: "50MiB", BackOff: &contract.BackOff{ReplicaLag: "30s", ActiveSessions: 50}},
-		Replication:    contract.ReplicationOption{Plugin: "pgoutput", Origin: "any", Buffer: "disk", DDL: "follow", Compress: "zstd"},
+		Replication:    contract.ReplicationOption{Plugin: "pgoutput", Origin: "any", Buffer: "disk", DDL: "follow", Compress: "zstd", Lanes: 4},
 		Cutover: contract.Cutover{Mode: "signal", MaxLag: "16MiB", Fence: "readOnly", Verify: "checksum", Reverse: true, MaxDowntime: "45s", SequenceMargin: 100, Switch: &contract.Switch{
 			PgBouncer: &contract.PgBouncerSwitch{Admin: contract.Endpoint{Host: "pool.example.com", Port: 6432, Database: "pgbouncer", User: "timeferry",
 				Password: contract.SecretRef{File: "/run/secrets/pgbouncer"}, SSLMode: "require"}, Database: "shop", File: "/etc/pgbouncer/databases.ini", Pause: "1s"},

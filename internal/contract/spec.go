@@ -162,6 +162,9 @@ type ReplicationOption struct {
 	DDL string `json:"ddl"`
 	// Compress is how the disk's buffer is compressed: none | zstd.
 	Compress string `json:"compress,omitempty"`
+	// Lanes is over how many connections a large batch of changes is applied at the same time, 1 to MaxLanes; 0 is 1, as in specs of
+	// earlier versions.
+	Lanes int `json:"lanes,omitempty"`
 }
 
 // What ReplicationOption.DDL can be.
@@ -365,6 +368,9 @@ func (s *Spec) setDefaults() {
 	fill(&s.Replication.DDL, DDLStop)
 	fill(&s.Replication.Buffer, BufferDisk)
 	fill(&s.Replication.Compress, CompressNone)
+	if s.Replication.Lanes == 0 {
+		s.Replication.Lanes = 1
+	}
 	s.Cutover.setDefaults()
 }
 

@@ -1,6 +1,10 @@
 package contract
 
-import "timeferry/internal/change"
+import (
+	"fmt"
+
+	"timeferry/internal/change"
+)
 
 // How received changes are kept, ReplicationOption.Buffer, and whether they are compressed there, ReplicationOption.Compress.
 const (
@@ -11,10 +15,16 @@ const (
 	CompressZstd = "zstd"
 )
 
+// MaxLanes bounds ReplicationOption.Lanes.
+const MaxLanes = 16
+
 // validate holds against each other what belongs together.
 func (o ReplicationOption) validate() error {
 	if o.Buffer == BufferSource && o.Compress != CompressNone {
 		return badSpec("replication.compress", "leave it out, or buffer on disk", "it is for buffer: disk; with buffer: source nothing is kept on the worker")
+	}
+	if o.Lanes < 0 || o.Lanes > MaxLanes {
+		return badSpec("replication.lanes", fmt.Sprintf("choose 1 to %d", MaxLanes), "%d is out of range", o.Lanes)
 	}
 	return nil
 }

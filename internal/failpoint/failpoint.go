@@ -36,6 +36,8 @@ const (
 	AfterAdvance  Point = "after the slot is advanced"
 	// The target's transaction: a part of it sent, all of it and the position sent, committed, and its WAL on the disk.
 	AfterPart     Point = "after a part of a transaction on the target"
+	BeforeLane    Point = "before the commit of a lane"
+	AfterLane     Point = "after the commit of a lane"
 	BeforeCommit  Point = "before the target's commit"
 	AfterCommit   Point = "after the target's commit"
 	BeforeFlush   Point = "before the target's WAL is flushed"
@@ -46,7 +48,7 @@ const (
 // Points lists all of them, for tests that go through them one by one.
 func Points() []Point {
 	return []Point{SegmentCreated, BeforeWrite, AfterWrite, BeforeFsync, AfterFsync, BeforeNamesFsync, AfterNamesFsync, BeforeCut, AfterCut, BeforeRemove,
-		AfterRemove, BeforeConfirm, AfterConfirm, BeforeAdvance, AfterAdvance, AfterPart, BeforeCommit, AfterCommit, BeforeFlush, AfterFlush, AfterPosition}
+		AfterRemove, BeforeConfirm, AfterConfirm, BeforeAdvance, AfterAdvance, AfterPart, BeforeLane, AfterLane, BeforeCommit, AfterCommit, BeforeFlush, AfterFlush, AfterPosition}
 }
 
 var hook atomic.Pointer[func(Point)]

@@ -113,7 +113,9 @@ func dial(ctx context.Context, e Endpoint, purpose string, build pgconn.BuildFro
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, sessionSettings); err != nil {
+	begun, cancel := beginning(ctx, e)
+	defer cancel()
+	if _, err := conn.Exec(begun, sessionSettings); err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx)) // the first error is the one that matters
 		return nil, fmt.Errorf("prepare session on %s: %w", e, err)
 	}
@@ -170,6 +172,11 @@ func dialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.P
 
 // connectTimeout is for one address, from the first packet to the end of the login.
 const connectTimeout = 15 * time.Second
+
+// beginning bounds the first statements of a session, which nobody watches yet: what is cut off just then would wait for ever.
+func beginning(ctx context.Context, e Endpoint) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%s has not answered the first statement of a session within %s", e, connectTimeout))
+}
 
 // config also gives what it will note: whether an address was reached, which pgconn's errors do not tell after a timeout.
 func (e Endpoint) config(ctx context.Context, purpose string) (config *pgx.ConnConfig, reached *bool, err error) {

@@ -130,7 +130,9 @@ const (
 
 // Start asks who the session is, over its own connection, and begins to watch.
 func (w *Watch) Start(ctx context.Context, conn *pgconn.PgConn) error {
-	results, err := conn.Exec(ctx, whoAmISQL).ReadAll()
+	begun, cancel := beginning(ctx, w.endpoint)
+	defer cancel()
+	results, err := conn.Exec(begun, whoAmISQL).ReadAll()
 	if err != nil {
 		return fmt.Errorf("ask %s for the session: %w", w.endpoint, err)
 	}

@@ -39,6 +39,7 @@ type budget struct {
 // ahead.
 func (f facts) budgets() []budget {
 	streams, jobs := f.spec.Copy.Concurrency, f.spec.Copy.IndexJobs
+	others := targetOthers + max(f.spec.Replication.Lanes, 1) - 1
 	onSource, onTarget := 1, 2
 	if f.spec.Copy.BackOff != nil {
 		onSource++
@@ -53,8 +54,8 @@ func (f facts) budgets() []budget {
 	return []budget{
 		{objectSource, f.src.Settings, limit, f.src.Connections, onSource, onSource*streams + sourceOthers,
 			fmt.Sprintf("%d for each of %d streams, and %d", onSource, streams, sourceOthers), "lower copy.concurrency, or raise max_connections"},
-		{objectTarget, f.dst.Settings, f.dst.MaxConnections, f.dst.Connections, onTarget, onTarget*streams + jobs + targetOthers,
-			fmt.Sprintf("%d for each of %d streams, %d for index builds, and %d", onTarget, streams, jobs, targetOthers), "lower copy.concurrency or copy.indexJobs, or raise max_connections"},
+		{objectTarget, f.dst.Settings, f.dst.MaxConnections, f.dst.Connections, onTarget, onTarget*streams + jobs + others,
+			fmt.Sprintf("%d for each of %d streams, %d for index builds, and %d", onTarget, streams, jobs, others), "lower copy.concurrency or copy.indexJobs, or raise max_connections"},
 	}
 }
 

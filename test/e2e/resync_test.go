@@ -125,7 +125,7 @@ func TestCompressedSpool(t *testing.T) {
 	w := newWorld(t)
 	m := w.newMigration("shop", src, dst, func(spec map[string]any) {
 		shopSpec(spec)
-		spec["replication"] = map[string]any{"compress": "zstd"}
+		spec["replication"] = map[string]any{"compress": "zstd", "lanes": 3}
 	})
 	m.start()
 	m.await(contract.PhaseCopying)

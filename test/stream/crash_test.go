@@ -23,7 +23,7 @@ type victim struct {
 func newVictim(t testing.TB, seed uint64) *victim {
 	t.Helper()
 	v := &victim{world: newWorld(t, false), seed: int(seed % 1_000_000_000)}
-	v.config.SegmentBytes, v.config.BatchChanges = 16<<10, 50
+	v.config.SegmentBytes, v.config.BatchChanges, v.config.Lanes = 16<<10, 50, 3
 	v.player = newWriter(v.sessions(t), func(string, ...any) {})
 	require.NoError(t, v.renew())
 	require.NoError(t, v.pipeline.stop())

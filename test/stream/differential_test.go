@@ -91,6 +91,7 @@ func setFlag(t testing.TB, name, value string) {
 // compared plays one random workload from an empty world, and compares at barriers.
 func (w *world) compared(r *rapid.T, conns []*pgx.Conn) (transactions int) {
 	w.config.SegmentBytes = rapid.SampledFrom([]int64{0, 4 << 10, 100 << 10}).Draw(r, "segment bytes")
+	w.config.Lanes = rapid.SampledFrom([]int{1, 2, 3, 5}).Draw(r, "lanes")
 	w.config.BatchChanges = rapid.SampledFrom([]int{0, 1, 7, 100}).Draw(r, "batch changes")
 	for _, conn := range conns { // a failure may have left a transaction open
 		if _, err := conn.Exec(r.Context(), "ROLLBACK"); err != nil {

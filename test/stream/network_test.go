@@ -25,7 +25,7 @@ func newNetworked(t *testing.T) *networked {
 	t.Helper()
 	seed := firstSeed(t)
 	n := &networked{victim: newVictim(t, seed), random: rand.New(rand.NewPCG(seed, 3))}
-	n.config.BatchChanges, n.config.SegmentBytes, n.config.Silence = 500, 256<<10, silence
+	n.config.BatchChanges, n.config.SegmentBytes, n.config.Silence, n.config.Lanes = 500, 256<<10, silence, 0
 	n.source, n.config.Source = netproxy.To(t, n.config.Source)
 	n.target, n.config.Target = netproxy.To(t, n.config.Target)
 	require.NoError(t, n.renew())
@@ -57,6 +57,26 @@ func TestNetwork(t *testing.T) {
 	t.Run("source silent", func(t *testing.T) { n.silent(t, n.source) })
 	t.Run("target silent", func(t *testing.T) { n.silent(t, n.target) })
 	t.Run("target silent inside of a transaction", n.silentInside)
+}
+
+// TestNetworkOfLanes loses the connections to the target while several apply at the same time.
+func TestNetworkOfLanes(t *testing.T) {
+	n := newNetworked(t)
+	n.config.Lanes = 3
+	require.NoError(t, n.renew())
+	t.Run("cut now and then", n.cuts)
+	t.Run("cut inside of messages", n.cutsInside)
+	t.Run("slow, and in small pieces", n.slow)
+	t.Run("target silent", func(t *testing.T) {
+		for range 3 {
+			require.NoError(t, n.write(30))
+			n.target.Silence()
+			began := time.Now()
+			require.NoError(t, n.write(30))
+			n.equal(t)
+			require.Less(t, time.Since(began), 45*silence, "the servers' own keepalives take longer")
+		}
+	})
 }
 
 func (n *networked) cuts(t *testing.T) {

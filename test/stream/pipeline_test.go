@@ -25,6 +25,7 @@ type config struct {
 	Dir                string
 	SegmentBytes       int64
 	BatchChanges       int
+	Lanes              int // over which even small batches are applied; 0: one
 	BatchBytes         int64
 	Silence            time.Duration
 	Tables, Hypertable []ident.Table
@@ -144,7 +145,7 @@ func (p *pipeline) receive() {
 
 func (p *pipeline) apply() {
 	o := apply.Options{Target: p.Target, Starts: map[ident.Table]change.LSN{}, Hypertables: map[ident.Table]bool{}, ReplicaRole: true,
-		BatchChanges: p.BatchChanges, BatchBytes: p.BatchBytes, Silence: p.Silence, Log: p.log}
+		BatchChanges: p.BatchChanges, Lanes: p.Lanes, LaneChanges: 1, BatchBytes: p.BatchBytes, Silence: p.Silence, Log: p.log}
 	for _, t := range p.Tables {
 		o.Starts[t] = 0
 	}

@@ -37,8 +37,9 @@ type world struct {
 // sourceSettings let prepared transactions work, and make the source spill and cut what it decodes.
 var sourceSettings = map[string]string{"max_prepared_transactions": "20", "logical_decoding_work_mem": "64kB"}
 
-// lazySettings let the target's commits stay off its disk for long, so that a crash takes them back.
-var lazySettings = map[string]string{"wal_writer_delay": "10s", "wal_writer_flush_after": "0"}
+// lazySettings let the target's commits stay off its disk for long, so that a crash takes them back: the WAL writer is not woken for a
+// full page either.
+var lazySettings = map[string]string{"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}
 
 const slotName, nativeSlot, publication = "stream", "stream_native", "stream"
 
@@ -70,7 +71,7 @@ func newWorld(t testing.TB, withNative bool) *world {
 }
 
 func testLog(t testing.TB) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
 func (w *world) tablesInScope() []ident.Table {
@@ -133,7 +134,7 @@ func (w *world) emptyAll() error {
 	if _, err := w.onSource.Exec(ctx, truncate(false)); err != nil {
 		return err
 	}
-	if _, err := w.onTarget.Exec(ctx, truncate(false)+"; UPDATE timeferry.migration SET applied_lsn = NULL, applied_commit_time = NULL"); err != nil {
+	if _, err := w.onTarget.Exec(ctx, truncate(false)+"; UPDATE timeferry.migration SET applied_lsn = NULL, applied_commit_time = NULL; DELETE FROM timeferry.lanes"); err != nil {
 		return err
 	}
 	if w.native == nil {
@@ -201,14 +202,21 @@ func (w *world) barrier() error {
 
 func (w *world) arrived(n int) error {
 	deadline := time.Now().Add(patience)
-	followers := map[string]*pgx.Conn{"the target": w.onTarget}
-	if w.native != nil {
-		followers["the native subscription"] = w.onNative
+	type follower struct {
+		conn  *pgx.Conn
+		there string
 	}
-	for name, conn := range followers {
+	const there = "SELECT EXISTS (SELECT FROM barrier WHERE n = $1)"
+	// What one lane has brought can be seen before what the others bring.
+	const level = " AND NOT EXISTS (SELECT FROM timeferry.lanes l, timeferry.migration m WHERE l.applied_lsn > coalesce(m.applied_lsn, '0/0'))"
+	followers := map[string]follower{"the target": {w.onTarget, there + level}}
+	if w.native != nil {
+		followers["the native subscription"] = follower{w.onNative, there}
+	}
+	for name, f := range followers {
 		for {
 			var there bool
-			if err := conn.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM barrier WHERE n = $1)", n).Scan(&there); err != nil {
+			if err := f.conn.QueryRow(context.Background(), f.there, n).Scan(&there); err != nil {
 				return err
 			}
 			if there {

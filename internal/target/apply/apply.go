@@ -46,6 +46,11 @@ type Options struct {
 	// their encoded form are in memory at once.
 	BatchBytes   int64
 	BatchChanges int
+	// Lanes is over how many connections a large batch is applied at the same time (0: one). Needs ReplicaRole: without it, the
+	// order of changes matters.
+	Lanes int
+	// LaneChanges is from how many changes on a batch is large (0: 2000): each lane costs the target a transaction.
+	LaneChanges int
 	// Silence is how long the target may say nothing until it is asked, over another connection, whether it still works for us
 	// (0: pgkit.DefaultSilence).
 	Silence time.Duration
@@ -56,6 +61,7 @@ type Options struct {
 const (
 	defaultBatchBytes   = 16 << 20
 	defaultBatchChanges = 200_000
+	defaultLaneChanges  = 2000
 	// idleWrite is the least time between two writes of the position alone.
 	idleWrite = 500 * time.Millisecond
 	// giveUpAfter is how long the target may stay away before Run returns the Transient fault, so that it becomes visible.
@@ -91,6 +97,12 @@ func Run(ctx context.Context, o Options, open func(from change.LSN) (Feed, error
 	if o.BatchChanges <= 0 {
 		o.BatchChanges = defaultBatchChanges
 	}
+	if o.LaneChanges <= 0 {
+		o.LaneChanges = defaultLaneChanges
+	}
+	if o.Lanes < 1 || !o.ReplicaRole {
+		o.Lanes = 1
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -114,12 +126,16 @@ type runner struct {
 	totals map[ident.Table]int64 // changes committed, by table
 	// strictUntil is the FinalLSN up to which changes are applied one by one, because a batch failed.
 	strictUntil change.LSN
+	// aloneUntil is the FinalLSN up to which changes are applied over one connection, because lanes got into each other's way.
+	aloneUntil change.LSN
 	// stopBefore, if set, is the FinalLSN of a transaction before which the stream ends with stopCause.
 	stopBefore change.LSN
 	stopCause  error
 	// replayFrom, if set, is the FinalLSN of a transaction that the ledger's position cuts in two: it was not applied.
 	replayFrom change.LSN
-	barrier    barrier
+	// levelBefore, if set, is the FinalLSN of a transaction that the position of lanes cuts in two: they have nothing of it.
+	levelBefore change.LSN
+	barrier     barrier
 }
 
 func (r *runner) run(ctx context.Context) error {
@@ -172,6 +188,11 @@ func (r *runner) connected(ctx context.Context) error {
 	if err := ledger.EnsureVerification(ctx, s.conn); err != nil {
 		return s.lost(err)
 	}
+	if err := ledger.EnsureLanes(ctx, s.conn); err != nil {
+		return s.lost(err)
+	}
+	beside := &lanes{options: r.Options}
+	defer beside.close()
 	tables, err := r.loadScope(ctx, s)
 	if err != nil {
 		return err
@@ -182,7 +203,7 @@ func (r *runner) connected(ctx context.Context) error {
 				return err
 			}
 		}
-		err := r.stream(ctx, work, s, tables)
+		err := r.stream(ctx, work, s, beside, tables)
 		var again *againError
 		if ctx.Err() != nil || !errors.As(err, &again) {
 			return err
@@ -196,8 +217,8 @@ func (r *runner) connected(ctx context.Context) error {
 		if err := s.rollback(work); err != nil {
 			return err
 		}
-		r.strictUntil = max(r.strictUntil, again.strictUntil)
-		r.replayFrom = again.replayFrom
+		r.strictUntil, r.aloneUntil = max(r.strictUntil, again.strictUntil), max(r.aloneUntil, again.aloneUntil)
+		r.replayFrom, r.levelBefore = again.replayFrom, again.levelBefore
 		if again.stopBefore != 0 {
 			r.stopBefore, r.stopCause = again.stopBefore, again.cause
 		}
@@ -229,9 +250,9 @@ func (r *runner) loadScope(ctx context.Context, s *session) (map[ident.Table]*ta
 }
 
 // stream opens the feed at the ledger's position and applies it until an error.
-func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.Table]*table) (err error) {
+func (r *runner) stream(ctx, work context.Context, s *session, beside *lanes, tables map[ident.Table]*table) (err error) {
 	answered := s.watch.Wait()
-	position, err := ledger.Applied(ctx, s.conn)
+	position, ahead, err := ledger.ClaimLanes(ctx, s.conn, beside.hold(), r.Lanes)
 	answered()
 	if err != nil {
 		return s.lost(err)
@@ -261,6 +282,7 @@ func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.
 	}
 	g := newGatherer(r, feed, position.LSN, tables)
 	g.touching = newTouching(tracked)
+	g.recover(ahead)
 	gathering, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	var gatherErr error
@@ -269,7 +291,7 @@ func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.
 		gatherErr = g.run(gathering)
 		close(g.out)
 	}()
-	err = r.consume(ctx, work, s, g)
+	err = r.consume(ctx, work, s, beside, g)
 	cancel()
 	<-done
 	if err == nil { // the channel was closed: everything gathered before the error is on the target
@@ -279,7 +301,7 @@ func (r *runner) stream(ctx, work context.Context, s *session, tables map[ident.
 }
 
 // consume executes batches until the channel closes (nil), ctx ends, or the target fails.
-func (r *runner) consume(ctx, work context.Context, s *session, g *gatherer) error {
+func (r *runner) consume(ctx, work context.Context, s *session, beside *lanes, g *gatherer) error {
 	var idle *batch // moves the position alone, waiting for its turn
 	lastWrite := time.Time{}
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -313,7 +335,7 @@ func (r *runner) consume(ctx, work context.Context, s *session, g *gatherer) err
 			idle = due
 			continue
 		}
-		if err := s.apply(work, due); err != nil {
+		if err := beside.apply(work, s, due); err != nil {
 			return err
 		}
 		if !due.partial {

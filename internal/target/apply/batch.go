@@ -10,6 +10,10 @@ import (
 // batch is what travels from the gatherer to the session: steps to run, and the position after them.
 type batch struct {
 	steps []step
+	// lanes are the steps that other connections run at the same time, lane 1 first. nil: there are none, and steps are all.
+	lanes [][]step
+	// splits are the tables whose rows are in several lanes; the others' are together in one.
+	splits map[ident.Table]bool
 	// end is the ledger's position once the batch is committed. commitTime is the source's clock at its last commit; zero
 	// when it has none.
 	end        change.LSN
@@ -34,7 +38,23 @@ type batch struct {
 // empty is true when there is nothing that the session would do.
 func (b *batch) empty() bool { return b.end == 0 && len(b.steps) == 0 && b.transactions == 0 }
 
-func (b *batch) positionOnly() bool { return len(b.steps) == 0 && !b.partial }
+func (b *batch) positionOnly() bool { return len(b.steps) == 0 && len(b.lanes) == 0 && !b.partial }
+
+// join makes one list of all lanes' steps. Those of one key are in one lane, so they stay in order.
+func (b *batch) join() {
+	for _, steps := range b.lanes {
+		b.steps = append(b.steps, steps...)
+	}
+	b.lanes = nil
+}
+
+// list is where the steps of a lane go.
+func (b *batch) list(lane int) *[]step {
+	if lane == 0 || len(b.lanes) == 0 {
+		return &b.steps
+	}
+	return &b.lanes[lane-1]
+}
 
 // absorb takes over from an earlier batch that only moved the position.
 func (b *batch) absorb(earlier *batch) {

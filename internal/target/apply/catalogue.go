@@ -24,6 +24,8 @@ type table struct {
 	routing []string
 	// uniques are the column sets of usable unique indexes over NOT NULL columns, the primary key first.
 	uniques [][]string
+	// together is true when more than one index makes sure of something: rows with different keys may then stand in each other's way.
+	together bool
 	// referencedBy are the tables with a foreign key to this one.
 	referencedBy []uint32
 }
@@ -64,6 +66,9 @@ func loadTables(ctx context.Context, q pgkit.Querier, names []ident.Table, hyper
 	}
 	if err := readUniques(ctx, q, oids, byOID); err != nil {
 		return nil, fmt.Errorf("read the target's unique indexes: %w", err)
+	}
+	if err := readTogether(ctx, q, oids, byOID); err != nil {
+		return nil, fmt.Errorf("count the target's unique indexes: %w", err)
 	}
 	if err := readReferences(ctx, q, oids, byOID); err != nil {
 		return nil, fmt.Errorf("read the target's foreign keys: %w", err)
@@ -183,6 +188,22 @@ func readUniques(ctx context.Context, q pgkit.Querier, oids []uint32, tables map
 		tables[relid].uniques = append(tables[relid].uniques, columns)
 	}
 	return rows.Err()
+}
+
+// togetherSQL counts what uniquesSQL leaves out too: partial and deferrable indexes, those with NULLs, and exclusion constraints.
+const togetherSQL = "SELECT indrelid FROM pg_index WHERE indrelid = ANY ($1) AND (indisunique OR indisexclusion) GROUP BY indrelid HAVING count(*) > 1"
+
+func readTogether(ctx context.Context, q pgkit.Querier, oids []uint32, tables map[uint32]*table) error {
+	rows, err := q.Query(ctx, togetherSQL, oids)
+	if err != nil {
+		return err
+	}
+	var relid uint32
+	_, err = pgx.ForEachRow(rows, []any{&relid}, func() error {
+		tables[relid].together = true
+		return nil
+	})
+	return err
 }
 
 func readReferences(ctx context.Context, q pgkit.Querier, oids []uint32, tables map[uint32]*table) error {

@@ -10,6 +10,8 @@
 // Invariants:
 //   - A target transaction holds whole source transactions, and moves the ledger's position as its last statement. A
 //     crash at any moment leaves both or neither.
+//   - With Lanes a large batch is shared among several connections by key. Each commits its share with a note of its own, only after
+//     all of them have run, and the position last; whoever comes after a crash in between applies the shares that are missing.
 //   - The ledger's row is locked and compared with the expected position first: of two appliers only one can win.
 //   - Every update and delete must find exactly one row. A batch that does not add up, or that the target refuses, is
 //     rolled back and replayed change by change in the source's order; what fails then is a fault that names the table,

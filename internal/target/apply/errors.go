@@ -42,7 +42,9 @@ type againError struct {
 	reason      string
 	cause       error
 	strictUntil change.LSN // apply change by change up to this FinalLSN
+	aloneUntil  change.LSN // apply without lanes up to this FinalLSN
 	replayFrom  change.LSN // the transaction with this FinalLSN was not applied, whatever the position says
+	levelBefore change.LSN // lanes that are ahead have nothing of the transaction with this FinalLSN, whatever their position says
 	contended   bool       // another applier moved the position
 	stopBefore  change.LSN // end with cause before the transaction with this FinalLSN
 	barrier     bool       // a barrier must be looked at first

@@ -216,6 +216,7 @@ func (g *gatherer) carryOver(ctx context.Context, name ident.Table, rel *change.
 	if err != nil {
 		return err
 	}
+	g.batch.join() // whatever alters a table locks out everybody else
 	if f := g.folds[name]; f != nil {
 		g.flush(f)
 	}

@@ -19,6 +19,7 @@ type fold struct {
 	rows    []*row           // in order of arrival, also those that are gone again
 	dead    [][]change.Datum // original keys of rows that are gone
 	listed  bool             // among the gatherer's folds of this batch
+	rekeyed bool             // a row has got another key
 	scratch []byte
 }
 
@@ -40,7 +41,7 @@ func newFold(m *mapping, mem *memory) *fold {
 
 func (f *fold) reset() {
 	clear(f.live)
-	f.rows, f.dead = f.rows[:0], f.dead[:0]
+	f.rows, f.dead, f.rekeyed = f.rows[:0], f.dead[:0], false
 }
 
 func (f *fold) insert(values []change.Datum) error {
@@ -87,6 +88,7 @@ func (f *fold) update(old, values []change.Datum) error {
 		}
 	}
 	if rekeyed {
+		f.rekeyed = true
 		delete(f.live, string(was))
 		r.moved = r.orig != nil && !m.sameKey(r.orig, r.values)
 	}

@@ -37,7 +37,8 @@ type gatherer struct {
 	skips    map[ident.Table][]string
 	arranged [2][]change.Datum // the memory of rows that were put into another order
 
-	touching *touching // nil: what is touched need not be noted
+	touching *touching     // nil: what is touched need not be noted
+	ahead    *ledger.Ahead // nil: all lanes are at the position
 
 	memory *memory
 	folds  map[ident.Table]*fold
@@ -63,7 +64,8 @@ const (
 func newGatherer(r *runner, feed Feed, position change.LSN, tables map[ident.Table]*table) *gatherer {
 	g := &gatherer{runner: r, feed: feed, out: make(chan *batch), taker: newTaker(), position: position, tables: tables,
 		routes: map[*change.Relation]*route{}, leafMappings: map[ident.Table][]*mapping{}, leaves: map[ident.Table][]ledger.Leaf{}, partitions: map[ident.Table]*table{},
-		predicted: map[ident.Table]*shape.Definition{}, skips: map[ident.Table][]string{}, memory: newMemory(), folds: map[ident.Table]*fold{}, batch: &batch{}}
+		predicted: map[ident.Table]*shape.Definition{}, skips: map[ident.Table][]string{}, memory: newMemory(), folds: map[ident.Table]*fold{}}
+	g.batch = g.newBatch()
 	for _, l := range r.Leaves {
 		g.leaves[l.Root] = append(g.leaves[l.Root], l)
 	}
@@ -89,7 +91,7 @@ func (g *gatherer) run(ctx context.Context) error {
 
 // endWith hands over what came whole before the feed failed.
 func (g *gatherer) endWith(ctx context.Context, failed error) error {
-	if g.inTx || g.batch.empty() || ctx.Err() != nil {
+	if g.inTx || g.ahead != nil || g.batch.empty() || ctx.Err() != nil {
 		return failed
 	}
 	if err := g.hand(ctx, false); err != nil {
@@ -102,7 +104,7 @@ func (g *gatherer) endWith(ctx context.Context, failed error) error {
 // take it: at once after a silence; else pace after the one before, or when the session is done with it, so that batches get
 // as large as the target is slow.
 func (g *gatherer) next(ctx context.Context) (change.Event, error) {
-	if g.inTx || g.batch.empty() || g.feed.Ready() {
+	if g.inTx || g.ahead != nil || g.batch.empty() || g.feed.Ready() {
 		return g.feed.Next(ctx)
 	}
 	if g.taker.waits() && g.dueIn() <= 0 { // no need to listen to both
@@ -179,7 +181,7 @@ func (g *gatherer) take(ctx context.Context, ev *change.Event) error {
 		if err := g.row(ctx, ev); err != nil {
 			return err
 		}
-		if g.full() {
+		if g.overfull() {
 			return g.hand(ctx, true)
 		}
 		return nil
@@ -205,17 +207,16 @@ func (g *gatherer) begin(ctx context.Context, ev *change.Event) error {
 	if g.inTx {
 		return outOfOrder("transaction %d begins inside of transaction %d", ev.XID, g.xid)
 	}
+	if g.passes(ev.FinalLSN) {
+		if err := g.level(ctx); err != nil {
+			return err
+		}
+	}
 	if g.stopBefore != 0 && ev.FinalLSN >= g.stopBefore {
 		return g.stopNow(ctx)
 	}
-	strict := g.strictBefore(ev.FinalLSN)
-	if strict != g.batch.strict {
-		if g.batch.transactions > 0 { // what is strict and what is not do not share a batch
-			if err := g.hand(ctx, false); err != nil {
-				return err
-			}
-		}
-		g.batch.strict = strict
+	if err := g.strictOrNot(ctx, ev.FinalLSN); err != nil {
+		return err
 	}
 	g.inTx, g.final, g.xid = true, ev.FinalLSN, ev.XID
 	g.skip = ev.FinalLSN < g.position && (g.replayFrom == 0 || ev.FinalLSN < g.replayFrom)
@@ -228,9 +229,33 @@ func (g *gatherer) begin(ctx context.Context, ev *change.Event) error {
 	return nil
 }
 
+// strictOrNot begins another batch where what is strict ends or begins: they do not share one.
+func (g *gatherer) strictOrNot(ctx context.Context, final change.LSN) error {
+	if g.ahead == nil && final <= g.aloneUntil {
+		g.batch.join()
+	}
+	strict := g.strictBefore(final)
+	if strict == g.batch.strict {
+		return nil
+	}
+	if g.batch.transactions > 0 {
+		if g.ahead != nil { // one batch, whatever it takes
+			return nil
+		}
+		if err := g.hand(ctx, false); err != nil {
+			return err
+		}
+	}
+	g.batch.strict = strict
+	if g.ahead == nil {
+		g.batch.join()
+	}
+	return nil
+}
+
 // stopNow hands over what was gathered, and ends with the reason for which this stream was to stop here.
 func (g *gatherer) stopNow(ctx context.Context) error {
-	if g.batch.transactions > 0 {
+	if g.batch.transactions > 0 && g.ahead == nil {
 		if err := g.hand(ctx, false); err != nil {
 			return err
 		}
@@ -252,6 +277,15 @@ func (g *gatherer) commit(ctx context.Context, ev *change.Event) error {
 	}
 	g.batch.end, g.batch.commitTime = max(g.batch.end, ev.EndLSN), ev.CommitTime
 	g.batch.transactions++
+	switch {
+	case g.ahead == nil:
+	case ev.EndLSN > g.ahead.End:
+		return &againError{reason: "the position of a lane lies inside of a commit record", levelBefore: g.final}
+	case ev.EndLSN == g.ahead.End:
+		return g.level(ctx)
+	default:
+		return nil
+	}
 	// After a partial batch the target's transaction is open: it is to end with this transaction.
 	if g.full() || g.batch.continues || g.batch.urgent || g.count >= handChanges && g.taker.waits() {
 		return g.hand(ctx, false)
@@ -262,6 +296,11 @@ func (g *gatherer) commit(ctx context.Context, ev *change.Event) error {
 func (g *gatherer) progressed(ctx context.Context, ev *change.Event) error {
 	if g.inTx {
 		return outOfOrder("progress inside of transaction %d", g.xid)
+	}
+	if g.ahead != nil && ev.FinalLSN >= g.ahead.End {
+		if err := g.level(ctx); err != nil {
+			return err
+		}
 	}
 	if g.barrier.stops(ev.FinalLSN) {
 		return g.haltAtCut(ctx)
@@ -277,23 +316,29 @@ func (g *gatherer) progressed(ctx context.Context, ev *change.Event) error {
 // it is to begin while the rest is still decoded.
 const handChanges = 5000
 
-func (g *gatherer) full() bool { return g.bytes >= g.BatchBytes || g.count >= g.BatchChanges }
+func (g *gatherer) full() bool {
+	return g.ahead == nil && (g.bytes >= g.BatchBytes || g.count >= g.BatchChanges)
+}
+
+// overfull is true when a batch must be cut inside of a transaction. What is cut cannot be shared: with lanes a quarter more may come,
+// so that most batches end with a transaction.
+func (g *gatherer) overfull() bool {
+	if g.Lanes <= 1 || !g.full() {
+		return g.full()
+	}
+	return g.bytes >= g.BatchBytes+g.BatchBytes/4 || g.count >= g.BatchChanges+g.BatchChanges/4
+}
 
 // hand gives the batch to the session, waiting until it takes it, and starts the next one.
 func (g *gatherer) hand(ctx context.Context, partial bool) error {
 	b := g.batch
-	var last []step
-	for _, f := range g.order {
-		last = f.steps(last)
-		f.reset()
-		f.listed = false
+	if g.ahead == nil && (partial || g.count < g.LaneChanges || slices.ContainsFunc(g.order, func(f *fold) bool { return f.rekeyed })) {
+		b.join()
 	}
-	// A COPY ends the pipeline: the others go first, in one. A table's steps keep their order, since its COPY is the last.
-	for _, copies := range []bool{false, true} {
-		for _, s := range last {
-			if (s.kind == stepCopy) == copies {
-				b.steps = append(b.steps, s)
-			}
+	g.unfold()
+	if g.ahead != nil {
+		if err := g.leaveOut(b); err != nil {
+			return err
 		}
 	}
 	b.touched = g.touching.take()
@@ -302,7 +347,12 @@ func (g *gatherer) hand(ctx context.Context, partial bool) error {
 	g.order = g.order[:0]
 	g.memory.reset()
 	g.bytes, g.count = 0, 0
-	g.batch = &batch{reached: b.reached, continues: partial, strict: partial && b.strict}
+	if partial {
+		g.batch = &batch{reached: b.reached, continues: true, strict: b.strict}
+	} else {
+		g.batch = g.newBatch()
+		g.batch.reached = b.reached
+	}
 	if !partial {
 		g.position = max(g.position, b.end)
 	}
@@ -339,7 +389,7 @@ func (g *gatherer) row(ctx context.Context, ev *change.Event) error {
 		}
 	}
 	if g.batch.strict {
-		g.batch.steps = m.oneByOne(g.batch.steps, ev)
+		g.oneByOne(m, ev)
 		return nil
 	}
 	return g.fold(m, ev)
@@ -369,6 +419,12 @@ func checkRow(m *mapping, ev *change.Event) error {
 	return nil
 }
 
+// oneByOne adds the change to its lane.
+func (g *gatherer) oneByOne(m *mapping, ev *change.Event) {
+	list := g.batch.list(g.laneOfChange(m, ev))
+	*list = m.oneByOne(*list, ev)
+}
+
 func (m *mapping) oneByOne(into []step, ev *change.Event) []step {
 	switch ev.Kind {
 	case change.Insert:
@@ -383,7 +439,7 @@ func (g *gatherer) fold(m *mapping, ev *change.Event) error {
 	f := g.foldOf(m)
 	if ev.Kind != change.Insert && len(m.key) == 0 {
 		g.flush(f) // what came before must be there first
-		g.batch.steps = m.oneByOne(g.batch.steps, ev)
+		g.oneByOne(m, ev)
 		return nil
 	}
 	err := f.take(ev)
@@ -410,6 +466,7 @@ func (g *gatherer) foldOf(m *mapping) *fold {
 	f := m.fold
 	if f == nil {
 		if other := g.folds[m.table.name]; other != nil {
+			g.batch.join() // its rows may be known by other keys from here on
 			g.flush(other)
 			g.order = slices.DeleteFunc(g.order, func(o *fold) bool { return o == other })
 			other.mapping.fold = nil
@@ -426,6 +483,33 @@ func (g *gatherer) foldOf(m *mapping) *fold {
 
 // flush turns one table's fold into steps now.
 func (g *gatherer) flush(f *fold) {
-	g.batch.steps = f.steps(g.batch.steps)
+	if f.rekeyed && g.ahead == nil {
+		g.batch.join()
+	}
+	g.parts(f, func(lane int, part *fold) {
+		list := g.batch.list(lane)
+		*list = part.steps(*list)
+	})
 	f.reset()
+}
+
+// unfold turns all folds into steps. A COPY ends the pipeline: the others go first, in one. A table's steps keep their order, since its
+// COPY is the last.
+func (g *gatherer) unfold() {
+	last := make([][]step, len(g.batch.lanes)+1)
+	for _, f := range g.order {
+		g.parts(f, func(lane int, part *fold) { last[lane] = part.steps(last[lane]) })
+		f.reset()
+		f.listed = false
+	}
+	for lane, steps := range last {
+		list := g.batch.list(lane)
+		for _, copies := range []bool{false, true} {
+			for _, s := range steps {
+				if (s.kind == stepCopy) == copies {
+					*list = append(*list, s)
+				}
+			}
+		}
+	}
 }

@@ -217,16 +217,21 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 	if b.partial {
 		failpoint.At(failpoint.AfterPart)
 	}
+	s.count(b)
+	return nil
+}
+
+// count notes what was applied for the next report.
+func (s *session) count(b *batch) {
 	s.transactions += b.transactions
 	s.changes += b.changes
 	if s.tables == nil {
 		s.tables = b.tables
-	} else {
-		for t, n := range b.tables {
-			s.tables[t] += n
-		}
+		return
 	}
-	return nil
+	for t, n := range b.tables {
+		s.tables[t] += n
+	}
 }
 
 // explain decides what a failure means: the connection is gone, the batch must be replayed, or it is a fault.
@@ -236,6 +241,9 @@ func (s *session) explain(b *batch, err error) error {
 		return s.lost(err)
 	}
 	if pg := refused.pg; pg != nil {
+		if pg.Code == lockNotAvailable && len(b.lanes) > 0 {
+			return &againError{reason: "the lanes got into each other's way", cause: refused.fault(), aloneUntil: b.reached}
+		}
 		if again := s.lost(pg); retryable(again) {
 			return again
 		}
@@ -261,6 +269,15 @@ const (
 	maxPrepared = 1000
 )
 
+// lock begins the transaction of a batch that is shared among lanes, and locks the position.
+func (s *session) lock(ctx context.Context, b *batch) error {
+	p := s.pipeline(ctx)
+	s.begin(p)
+	p.query(ledger.PositionSQL, nil, nil, &expectation{position: true, batch: b})
+	p.query(laneLock, nil, nil, &expectation{})
+	return p.finish()
+}
+
 func (s *session) run(ctx context.Context, b *batch) error {
 	if len(s.prepared) > maxPrepared {
 		if err := s.forget(ctx); err != nil {
@@ -269,29 +286,12 @@ func (s *session) run(ctx context.Context, b *batch) error {
 	}
 	p := s.pipeline(ctx)
 	if !s.open {
-		s.open = true
-		p.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil, nil, &expectation{})
+		s.begin(p)
 		p.query(ledger.PositionSQL, nil, nil, &expectation{position: true, batch: b})
 	}
-	for i := range b.steps {
-		st := &b.steps[i]
-		if st.kind == stepCopy {
-			if err := p.finish(); err != nil {
-				return err
-			}
-			if err := s.copy(ctx, st); err != nil {
-				return err
-			}
-			p = s.pipeline(ctx)
-			continue
-		}
-		p.step(st)
-		if len(p.expected) >= chunkSteps || p.bytes >= chunkBytes {
-			if err := p.finish(); err != nil {
-				return err
-			}
-			p = s.pipeline(ctx)
-		}
+	p, err := s.runSteps(ctx, p, b.steps)
+	if err != nil {
+		return err
 	}
 	b.touched.send(p, s.taken)
 	if !b.partial {
@@ -303,6 +303,36 @@ func (s *session) run(ctx context.Context, b *batch) error {
 		p.query(ledger.SetAppliedSQL, [][]byte{[]byte(b.end.String()), commitTime, counts[0], counts[1]}, nil, &expectation{moves: true})
 	}
 	return p.finish()
+}
+
+func (s *session) begin(p *pipeline) {
+	s.open = true
+	p.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil, nil, &expectation{})
+}
+
+// runSteps puts steps into p, and into others after it where that was finished. It returns the last.
+func (s *session) runSteps(ctx context.Context, p *pipeline, steps []step) (*pipeline, error) {
+	for i := range steps {
+		st := &steps[i]
+		if st.kind == stepCopy {
+			if err := p.finish(); err != nil {
+				return nil, err
+			}
+			if err := s.copy(ctx, st); err != nil {
+				return nil, err
+			}
+			p = s.pipeline(ctx)
+			continue
+		}
+		p.step(st)
+		if len(p.expected) >= chunkSteps || p.bytes >= chunkBytes {
+			if err := p.finish(); err != nil {
+				return nil, err
+			}
+			p = s.pipeline(ctx)
+		}
+	}
+	return p, nil
 }
 
 func (s *session) copy(ctx context.Context, st *step) error {

@@ -31,6 +31,7 @@ func (g *gatherer) truncate(ctx context.Context, ev *change.Event) error {
 		if slices.ContainsFunc(tables, func(t *table) bool { return t.oid == r.table.oid }) {
 			continue
 		}
+		g.batch.join() // TRUNCATE locks out everybody else
 		if f := g.folds[r.table.name]; f != nil {
 			g.flush(f)
 		}

@@ -36,17 +36,7 @@ CREATE TABLE IF NOT EXISTS timeferry.differing_rows (
 
 // EnsureVerification makes what comparing needs in a ledger that an earlier version made. It looks before it makes.
 func EnsureVerification(ctx context.Context, conn *pgx.Conn) error {
-	var upToDate bool
-	if err := conn.QueryRow(ctx, "SELECT to_regclass('timeferry.differing_rows') IS NOT NULL").Scan(&upToDate); err != nil || upToDate {
-		return err
-	}
-	return pgkit.InTx(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('timeferry.ledger'))"); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, verifySQL)
-		return err
-	})
+	return ensure(ctx, conn, "timeferry.differing_rows", verifySQL)
 }
 
 // States of a barrier. The comparison asks for it (holding), says where it is (at), and takes its snapshot once the apply has

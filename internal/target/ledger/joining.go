@@ -25,17 +25,7 @@ CREATE TABLE IF NOT EXISTS timeferry.forgone (schema_name text NOT NULL, table_n
 
 // UpgradeJoining brings a ledger that an earlier version made to what tables that join ask for. It looks before it alters.
 func UpgradeJoining(ctx context.Context, conn *pgx.Conn) error {
-	var upToDate bool
-	if err := conn.QueryRow(ctx, "SELECT to_regclass('timeferry.forgone') IS NOT NULL").Scan(&upToDate); err != nil || upToDate {
-		return err
-	}
-	return pgkit.InTx(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('timeferry.ledger'))"); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, joiningSQL)
-		return err
-	})
+	return ensure(ctx, conn, "timeferry.forgone", joiningSQL)
 }
 
 // PlanJoining is PlanTables for tables that join a migration under way. Until SettleJoining they have no start, so that

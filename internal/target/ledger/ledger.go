@@ -87,10 +87,26 @@ func createTables(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('timeferry.ledger'))"); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, createSQL+entriesSQL+steeringSQL+snapshotsSQL+leavesSQL+shapesSQL+countersSQL+verifySQL+joiningSQL); err != nil {
+	if _, err := tx.Exec(ctx, createSQL+entriesSQL+steeringSQL+snapshotsSQL+leavesSQL+shapesSQL+countersSQL+verifySQL+joiningSQL+lanesSQL); err != nil {
 		return fmt.Errorf("create ledger: %w", err)
 	}
 	return nil
+}
+
+// ensure runs sql, every statement of which may run again, in a ledger without the table, which is the last that it makes. It looks
+// before it makes, since altering a table would wait for whoever uses that.
+func ensure(ctx context.Context, conn *pgx.Conn, table, sql string) error {
+	var upToDate bool
+	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table).Scan(&upToDate); err != nil || upToDate {
+		return err
+	}
+	return pgkit.InTx(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('timeferry.ledger'))"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, sql)
+		return err
+	})
 }
 
 // Owner is the name of the migration that the ledger belongs to, or "" when there is no ledger.

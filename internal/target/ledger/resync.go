@@ -44,7 +44,7 @@ func StartOver(ctx context.Context, conn *pgx.Conn, after int, planned []Table, 
 		if err := planAgain(ctx, tx, tables, planned); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, verifySQL+forgetVerdictsSQL); err != nil {
+		if _, err := tx.Exec(ctx, verifySQL+lanesSQL+forgetVerdictsSQL+"DELETE FROM timeferry.lanes"); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, forgetStreamSQL, after)

@@ -26,17 +26,7 @@ CREATE TABLE IF NOT EXISTS timeferry.schema_changes (
 
 // UpgradeShapes makes what an earlier version's ledger lacks, before shapes are asked for.
 func UpgradeShapes(ctx context.Context, conn *pgx.Conn) error {
-	var upToDate bool
-	if err := conn.QueryRow(ctx, "SELECT to_regclass('timeferry.schema_changes') IS NOT NULL").Scan(&upToDate); err != nil || upToDate {
-		return err
-	}
-	return pgkit.InTx(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('timeferry.ledger'))"); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, shapesSQL)
-		return err
-	})
+	return ensure(ctx, conn, "timeferry.schema_changes", shapesSQL)
 }
 
 // SetShapeSQL records how a table of the source was when the target was brought in line with it: $1 and $2 are its name there,

@@ -19,6 +19,7 @@ import (
 // The contenders' names.
 const (
 	timeferry      = "timeferry"
+	timeferryLanes = "timeferry-2-lanes"
 	native         = "native"
 	nativeParallel = "native-parallel"
 	pgcopydb       = "pgcopydb"
@@ -54,13 +55,16 @@ func (w *world) contenders() []contender {
 		{name: timeferry, slot: w.pgoutputSlot, before: w.ledger, start: func(ctx context.Context, slot string) (running, error) {
 			return w.startFollowing(ctx, slot, order{Receive: true, Apply: true})
 		}},
+		{name: timeferryLanes, slot: w.pgoutputSlot, before: w.ledger, start: func(ctx context.Context, slot string) (running, error) {
+			return w.startFollowing(ctx, slot, order{Receive: true, Apply: true, Lanes: 2})
+		}},
 		{name: native, slot: w.pgoutputSlot, before: func(ctx context.Context, slot string) error { return w.subscribe(ctx, slot, "off") }, start: w.startSubscription},
 		{name: pgcopydb, slot: w.pgcopydbSlot, before: nothing, start: w.startPgcopydb},
 	}
 	if w.source >= parallelFrom {
 		parallel := contender{name: nativeParallel, slot: w.pgoutputSlot, start: w.startSubscription}
 		parallel.before = func(ctx context.Context, slot string) error { return w.subscribe(ctx, slot, "parallel") }
-		field = slices.Insert(field, 2, parallel)
+		field = slices.Insert(field, 3, parallel)
 	}
 	return slices.DeleteFunc(field, func(c contender) bool { return !w.has(c.name) })
 }
@@ -171,7 +175,7 @@ func (w *world) once(ctx context.Context, c contender, slot string) (r runResult
 	if r.Differs, err = w.check(ctx); err != nil {
 		return r, err
 	}
-	if c.name == timeferry && r.Differs != "" {
+	if (c.name == timeferry || c.name == timeferryLanes) && r.Differs != "" {
 		return r, fmt.Errorf("the target is not what the source is: %s", r.Differs)
 	}
 	return r, nil

@@ -29,6 +29,7 @@ type order struct {
 	Tables         []ident.Table
 	Spool          string
 	Receive, Apply bool
+	Lanes          int    // 0: one
 	Profile        string // a file for the processor profile
 }
 
@@ -110,7 +111,7 @@ func watchSpool(ctx context.Context, s *spool.Spool, t *teller) error {
 }
 
 func applySpool(ctx context.Context, o order, s *spool.Spool, log *slog.Logger, t *teller) error {
-	options := apply.Options{Target: o.Target.endpoint(), Starts: map[ident.Table]change.LSN{}, ReplicaRole: true, Log: log}
+	options := apply.Options{Target: o.Target.endpoint(), Starts: map[ident.Table]change.LSN{}, ReplicaRole: true, Lanes: o.Lanes, Log: log}
 	for _, name := range o.Tables {
 		options.Starts[name] = 0
 	}

@@ -197,7 +197,7 @@ func (r *result) summarise() {
 }
 
 func rank(name string) int {
-	return slices.Index([]string{timeferry, native, nativeParallel, pgcopydb}, name)
+	return slices.Index([]string{timeferry, timeferryLanes, native, nativeParallel, pgcopydb}, name)
 }
 
 func (r *result) median(name string) (median, bool) {
@@ -282,7 +282,7 @@ func formatGoal(goal float64) string {
 	return fmt.Sprintf(" (goal: at most %.2f)", goal)
 }
 
-var colors = map[string]string{timeferry: "#f5a623", native: "#4a76a8", nativeParallel: "#7fa3cc", pgcopydb: "#9a9a9a"}
+var colors = map[string]string{timeferry: "#f5a623", timeferryLanes: "#f8c471", native: "#4a76a8", nativeParallel: "#7fa3cc", pgcopydb: "#9a9a9a"}
 
 // plot draws the medians as bars, and a line from the least to the most of the rounds over each.
 func (r *result) plot() ([]byte, error) {
