@@ -282,7 +282,7 @@ func (r *runner) stream(ctx, work context.Context, s *session, beside *lanes, ta
 	}
 	g := newGatherer(r, feed, position.LSN, tables)
 	g.touching = newTouching(tracked)
-	g.recover(ahead)
+	g.goOn(ctx, ahead)
 	gathering, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	var gatherErr error

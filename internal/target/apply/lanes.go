@@ -106,18 +106,18 @@ func (l *lanes) share(ctx context.Context, s *session, b *batch) error {
 	return nil
 }
 
-// gravest is an error after which the connections are of no use, if there is one, else any.
+// gravest is an error after which the connections are of no use, if there is one, else the first.
 func gravest(failed []error) error {
-	var any error
+	var first error
 	for _, err := range failed {
 		if retryable(err) {
 			return err
 		}
-		if any == nil {
-			any = err
+		if first == nil {
+			first = err
 		}
 	}
-	return any
+	return first
 }
 
 // run runs the share of lane i+1, and leaves its transaction open.

@@ -16,14 +16,14 @@ func (g *gatherer) passes(final change.LSN) bool {
 	return g.ahead != nil && (final >= g.ahead.End || g.levelBefore != 0 && final >= g.levelBefore)
 }
 
-// recover begins with lanes that are ahead: what they have their share of makes the first batch, exactly, without that share.
-func (g *gatherer) recover(a ledger.Ahead) {
+// goOn begins with lanes that are ahead: what they have their share of makes the first batch, exactly, without that share.
+func (g *gatherer) goOn(ctx context.Context, a ledger.Ahead) {
 	if len(a.Lanes) == 0 {
 		return
 	}
 	g.ahead = &a
 	g.batch = g.newBatch()
-	g.Log.InfoContext(context.Background(), "some connections were ahead of the position", "lsn", g.position.String(), "end", a.End.String(), "lanes", len(a.Lanes))
+	g.Log.InfoContext(ctx, "some connections were ahead of the position", "lsn", g.position.String(), "end", a.End.String(), "lanes", len(a.Lanes))
 }
 
 // newBatch makes a batch that may be shared.
