@@ -120,7 +120,7 @@ func dropJoining(ctx context.Context, target *pgx.Conn) error {
 
 func joinTables(ctx context.Context, spec contract.Spec, source, target *pgx.Conn, n newTables) error {
 	n.facts.Tables = n.fit
-	if err := prepare.ReadSplits(ctx, source, n.facts.Tables, spec.Copy.PartBytes()); err != nil {
+	if err := prepare.ReadSplits(ctx, source, n.facts.Tables, partBytes(spec, n.facts.Tables)); err != nil {
 		return err
 	}
 	if err := ledger.PlanJoining(ctx, target, copyPlan(spec, n.facts)); err != nil {

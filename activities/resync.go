@@ -54,7 +54,7 @@ func startOver(ctx context.Context, source, target *pgx.Conn, input contract.Res
 	if err != nil {
 		return err
 	}
-	if err := prepare.ReadSplits(ctx, source, facts.Tables, spec.Copy.PartBytes()); err != nil {
+	if err := prepare.ReadSplits(ctx, source, facts.Tables, partBytes(spec, facts.Tables)); err != nil {
 		return err
 	}
 	done, err := bulk.StartOver(ctx, target, input.After, copyPlan(spec, facts))

@@ -50,7 +50,7 @@ func (a *Activities) PlanCopy(ctx context.Context, spec contract.Spec) (out cont
 			if err != nil {
 				return err
 			}
-			if err := prepare.ReadSplits(ctx, source, facts.Tables, spec.Copy.PartBytes()); err != nil {
+			if err := prepare.ReadSplits(ctx, source, facts.Tables, partBytes(spec, facts.Tables)); err != nil {
 				return err
 			}
 			if err := ledger.PlanTables(ctx, target, copyPlan(spec, facts)); err != nil {
@@ -69,8 +69,12 @@ func (a *Activities) PlanCopy(ctx context.Context, spec contract.Spec) (out cont
 // tidRangeVersion is the first server_version_num that reads only the pages of a ctid range.
 const tidRangeVersion = 140000
 
+func partBytes(spec contract.Spec, tables []shape.Table) int64 {
+	return plan.FairPart(tables, spec.Copy.PartBytes(), spec.Copy.Concurrency)
+}
+
 func copyPlan(spec contract.Spec, facts plan.SourceFacts) []ledger.Table {
-	hypertables := plan.HypertablesOf(spec)
+	hypertables, part := plan.HypertablesOf(spec), partBytes(spec, facts.Tables)
 	var tables []ledger.Table
 	for _, t := range facts.Tables {
 		if t.Unlogged && len(t.Columns) == 0 {
@@ -79,7 +83,7 @@ func copyPlan(spec contract.Spec, facts plan.SourceFacts) []ledger.Table {
 		_, isHypertable := hypertables[t.Table]
 		planned := ledger.Table{Table: t.Table, Bytes: t.Bytes, EstimatedRows: t.EstimatedRows, Hypertable: isHypertable,
 			TextCopy: t.NeedsTextCopy(), Columns: t.CopyColumns()}
-		for i, p := range plan.Parts(t, spec.Copy.PartBytes(), facts.Version >= tidRangeVersion) {
+		for i, p := range plan.Parts(t, part, facts.Version >= tidRangeVersion) {
 			planned.Parts = append(planned.Parts, ledger.Part{Table: t.Table, Number: i + 1, Source: p.Source, First: p.First, End: p.End,
 				KeyColumn: p.KeyColumn, FirstKey: p.FirstKey, EndKey: p.EndKey, Bytes: p.Bytes})
 		}

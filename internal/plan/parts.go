@@ -28,6 +28,32 @@ type heap struct {
 	split        *shape.Split
 }
 
+// leastPart is the smallest part that FairPart asks for: a part has its price, and a plain table that is one part is frozen as it is
+// copied.
+const leastPart = 64 << 20
+
+// FairPart is partBytes, or less where one heap is so large that its stream would work on while the others have nothing left: by a quarter more
+// than the share of each of the streams. Its parts are then half of a share.
+func FairPart(tables []shape.Table, partBytes int64, streams int) int64 {
+	var total, largest int64
+	heapOf := func(bytes int64) { total, largest = total+bytes, max(largest, bytes) }
+	for _, t := range tables {
+		if !t.Partitioned {
+			heapOf(t.Bytes)
+		}
+		for _, l := range t.Leaves {
+			if !l.Partitioned {
+				heapOf(l.Bytes)
+			}
+		}
+	}
+	share := total / int64(max(streams, 1))
+	if largest <= share+share/4 {
+		return partBytes
+	}
+	return min(partBytes, max(share/2, leastPart))
+}
+
 // Parts cuts a table into parts of about partBytes, heap by heap: a plain table has one heap, a partition tree one per
 // leaf. Every heap gives at least one part, empty ones too, and its first and last part have no bound outwards: pages and
 // rows that were added since the catalogue was read are copied with them. Parts are ranges of blocks; where those do not

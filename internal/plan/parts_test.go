@@ -98,3 +98,34 @@ func TestPartsCoverTheHeap(t *testing.T) {
 		require.LessOrEqual(t, next, max(pages-1, 0), "the last part starts inside the heap")
 	}
 }
+
+func TestFairPart(t *testing.T) {
+	const mib = 1 << 20
+	tables := func(sizes ...int64) (all []shape.Table) {
+		for i, size := range sizes {
+			all = append(all, heap(fmt.Sprint("t", i), size, size/8192))
+		}
+		return all
+	}
+	tree := shape.Table{Partitioned: true, Bytes: 900 * mib, Leaves: []shape.Leaf{{Bytes: 800 * mib}, {Bytes: 100 * mib}, {Partitioned: true, Bytes: 5 * gib}}}
+	for _, c := range []struct {
+		name    string
+		tables  []shape.Table
+		part    int64
+		streams int
+		want    int64
+	}{
+		{"nothing", nil, gib, 4, gib},
+		{"two alike", tables(400*mib, 400*mib), gib, 2, gib},
+		{"one much larger", tables(900*mib, 100*mib), gib, 2, 250 * mib},
+		{"more streams than tables", tables(400*mib, 400*mib), gib, 4, 100 * mib},
+		{"one stream", tables(900*mib, 100*mib), gib, 1, gib},
+		{"no stream", tables(900*mib, 100*mib), gib, 0, gib},
+		{"never too small", tables(90 * mib), gib, 8, 64 * mib},
+		{"nor larger than asked for", tables(900*mib, 100*mib), 16 * mib, 2, 16 * mib},
+		{"large parts stay", tables(900*gib, 100*gib), gib, 4, gib},
+		{"leaves are heaps of their own", []shape.Table{tree}, gib, 2, 225 * mib},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, plan.FairPart(c.tables, c.part, c.streams)) })
+	}
+}
