@@ -40,6 +40,8 @@ type catalogue struct {
 	ctx    context.Context
 	r      *Receiver
 	tables map[ident.Table]wal2json.Table
+	// chunks are all that were ever seen, with their hypertables: one may be dropped, as by TRUNCATE, before its last changes are read.
+	chunks map[ident.Table]ident.Table
 }
 
 // Table says what changes of this table are to be taken for.
@@ -71,6 +73,15 @@ func (c *catalogue) read() error {
 	tables, under, err := readScope(c.ctx, tx, c.r.Publications)
 	if err != nil {
 		return err
+	}
+	if err := c.readChunks(tx); err != nil {
+		return err
+	}
+	for chunk, root := range c.chunks {
+		if t, published := tables[root]; published {
+			t.Leaf = true
+			tables[chunk] = t
+		}
 	}
 	columns, generated, err := readColumns(c.ctx, tx, under)
 	if err != nil {
@@ -117,26 +128,26 @@ func readScope(ctx context.Context, tx pgx.Tx, publications []string) (tables ma
 	if err != nil {
 		return nil, nil, err
 	}
-	return tables, under, addChunks(ctx, tx, tables)
+	return tables, under, nil
 }
 
-// addChunks takes changes of chunks for those of their hypertables.
-func addChunks(ctx context.Context, tx pgx.Tx, tables map[ident.Table]wal2json.Table) error {
+// readChunks reads which chunks there are: their changes are taken for those of their hypertables.
+func (c *catalogue) readChunks(tx pgx.Tx) error {
 	var hypertables bool
-	err := tx.QueryRow(ctx, "SELECT to_regclass('timescaledb_information.chunks') IS NOT NULL").Scan(&hypertables)
+	err := tx.QueryRow(c.ctx, "SELECT to_regclass('timescaledb_information.chunks') IS NOT NULL").Scan(&hypertables)
 	if err != nil || !hypertables {
 		return err
 	}
-	rows, err := tx.Query(ctx, chunksSQL)
+	rows, err := tx.Query(c.ctx, chunksSQL)
 	if err != nil {
 		return err
 	}
+	if c.chunks == nil {
+		c.chunks = map[ident.Table]ident.Table{}
+	}
 	var chunk, root ident.Table
 	_, err = pgx.ForEachRow(rows, []any{&chunk.Schema, &chunk.Name, &root.Schema, &root.Name}, func() error {
-		if t, published := tables[root]; published {
-			t.Leaf = true
-			tables[chunk] = t
-		}
+		c.chunks[chunk] = root
 		return nil
 	})
 	return err

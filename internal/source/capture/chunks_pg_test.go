@@ -27,6 +27,10 @@ func TestChunksComeUnderTheirHypertable(t *testing.T) {
 		`INSERT INTO whole VALUES ('2025-01-01 00:00+00', 2)`, `UPDATE whole SET v = 3 WHERE v = 1`, `DELETE FROM whole`, `INSERT INTO outside VALUES (now())`, `TRUNCATE metrics`} {
 		_, err := src.Conn(t).PgConn().Exec(t.Context(), sql).ReadAll()
 		require.NoError(t, err, sql)
+		if sql == `INSERT INTO outside VALUES (now())` { // TRUNCATE drops the chunks: what a receiver reads only then belongs to nothing that is left
+			end := durableAt(t, src)
+			await(t, "received", func() bool { return sp.Durable() >= end })
+		}
 	}
 	end := durableAt(t, src)
 	await(t, "received", func() bool { return sp.Durable() >= end })
@@ -39,4 +43,22 @@ func TestChunksComeUnderTheirHypertable(t *testing.T) {
 		"begin", "U public.whole old(key=false)[ts=2024-01-01 00:00:00+00 v=1] new[ts=2024-01-01 00:00:00+00 v=3]", "commit",
 		"begin", "D public.whole old(key=false)[ts=2024-01-01 00:00:00+00 v=3]", "D public.whole old(key=false)[ts=2025-01-01 00:00:00+00 v=2]", "commit",
 		"begin", "truncate metrics", "commit"}, withoutPositions(eventsOf(t, sp)))
+}
+
+// A chunk that was seen stays known after it was dropped: changes of it may still be on their way.
+func TestDroppedChunkStaysKnown(t *testing.T) {
+	src := pgtest.OwnTarget(t, map[string]string{"wal_level": "logical"})
+	src.Exec(t, `CREATE TABLE metrics (ts timestamptz NOT NULL); SELECT create_hypertable('metrics', 'ts'); INSERT INTO metrics VALUES ('2024-01-01 00:00+00');
+		CREATE PUBLICATION changes FOR TABLE metrics; CREATE PUBLICATION inserts`)
+	chunk := src.QueryValue(t, "SELECT chunk_name FROM timescaledb_information.chunks")
+	_, r := scenarioReceiver(t, src, "dropped", "wal2json")
+	under := r.TableOf(t.Context())
+	for _, drop := range []string{"", "TRUNCATE metrics", "ALTER TABLE metrics ADD v int"} {
+		if drop != "" {
+			src.Exec(t, drop)
+		}
+		name, err := under("_timescaledb_internal", chunk)
+		require.NoError(t, err)
+		require.Equal(t, "metrics", name, "after %q", drop)
+	}
 }

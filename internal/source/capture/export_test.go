@@ -1,6 +1,9 @@
 package capture
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // SetBacklogLimits makes backlogs of a test's size worth taking in bulk, over several calls.
 func (r *Receiver) SetBacklogLimits(drainFrom, drainTo, peekBytes, leastWindow, rereadMost int64) {
@@ -15,3 +18,12 @@ func (r *Receiver) SetFailpoint(at func(place string)) { r.failpoint = at }
 
 // LeftAt is leftAt.
 var LeftAt = leftAt
+
+// TableOf asks one catalogue, each time anew, under which table's name a table's changes go.
+func (r *Receiver) TableOf(ctx context.Context) func(schema, name string) (string, error) {
+	c := &catalogue{ctx: ctx, r: r}
+	return func(schema, name string) (string, error) {
+		t, _, err := c.Table(schema, name, true)
+		return t.Name, err
+	}
+}
