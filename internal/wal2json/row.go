@@ -24,6 +24,11 @@ func (t *Translator) row(put func([]byte) error) error {
 		t.emptied = append(t.emptied, rel.OID)
 		return t.describe(rel, put)
 	}
+	if rel.derived {
+		if rel, err = t.outgrown(rel); err != nil {
+			return err
+		}
+	}
 	if !rel.fits(r) {
 		if rel, err = t.renew(rel); err != nil || !rel.inScope {
 			return err
@@ -53,15 +58,19 @@ func (t *Translator) row(put func([]byte) error) error {
 	return put(b)
 }
 
+// describe hands out the table's description unless the last one under its OID says the same: leaves go under their root's.
 func (t *Translator) describe(rel *relation, put func([]byte) error) error {
-	if rel.described {
+	was := t.described[rel.OID]
+	if was == rel {
 		return nil
 	}
-	t.out = rel.appendRelation(t.out[:0])
-	if err := put(t.out); err != nil {
-		return err
+	if was == nil || !was.alike(&rel.Table) {
+		t.out = rel.appendRelation(t.out[:0])
+		if err := put(t.out); err != nil {
+			return err
+		}
 	}
-	rel.described = true
+	t.described[rel.OID] = rel
 	return nil
 }
 
@@ -104,9 +113,24 @@ func (t *Translator) renew(was *relation) (*relation, error) {
 		name := ident.Table{Schema: string(t.record.schema), Name: string(t.record.table)}
 		return nil, schemaFault(name.String(), "it was altered on the source, and a change from before has not all of its columns")
 	}
-	rel = &relation{Table: derived, inScope: true}
+	rel = &relation{Table: derived, inScope: true, derived: true}
 	t.known[string(t.name)] = rel
 	return rel, nil
+}
+
+// outgrown is the table as the catalogue was read last, if the change fits that: a derived description may have columns that are
+// dropped, and a change from after that must not be taken for one that left them alone.
+func (t *Translator) outgrown(was *relation) (*relation, error) {
+	table, ok, err := t.catalog.Table(string(t.record.schema), string(t.record.table), false)
+	if err != nil || !ok {
+		return was, err
+	}
+	now := &relation{Table: table, inScope: true, asked: time.Now()}
+	if !now.fits(&t.record) {
+		return was, nil
+	}
+	t.known[string(t.name)] = now
+	return now, nil
 }
 
 // derive describes the table as the change has it: an insert, or an old row under FULL, has all columns; an update may lack

@@ -49,6 +49,11 @@ func (t *Table) generated(name []byte) bool {
 	return slices.ContainsFunc(t.Generated, func(g string) bool { return g == string(name) })
 }
 
+// alike is true when both have the same description.
+func (t *Table) alike(o *Table) bool {
+	return t.Schema == o.Schema && t.Name == o.Name && t.Identity == o.Identity && slices.Equal(t.Columns, o.Columns)
+}
+
 // appendRelation is pgoutput's description of the table.
 func (t *Table) appendRelation(b []byte) []byte {
 	b = append(b, 'R')

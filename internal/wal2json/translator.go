@@ -30,7 +30,9 @@ type Catalog interface {
 type Translator struct {
 	catalog Catalog
 	known   map[string]*relation // by schema, zero byte, name
-	name    []byte
+	// described are the relations whose descriptions were handed out last, by their OID.
+	described map[uint32]*relation
+	name      []byte
 
 	scan    scanner
 	record  record
@@ -44,14 +46,14 @@ type Translator struct {
 // relation is what is known of a table's name.
 type relation struct {
 	Table
-	inScope   bool
-	described bool      // its description was handed out, as it is now
-	asked     time.Time // when the catalogue said so
+	inScope bool
+	derived bool      // from a change, as the catalogue does not say it any more
+	asked   time.Time // when the catalogue said so
 }
 
 // NewTranslator returns a translator that has described no table yet.
 func NewTranslator(c Catalog) *Translator {
-	return &Translator{catalog: c, known: map[string]*relation{}}
+	return &Translator{catalog: c, known: map[string]*relation{}, described: map[uint32]*relation{}}
 }
 
 // Translate hands pgoutput's messages for one object to put, which must copy what it keeps. at is the object's position as

@@ -200,3 +200,20 @@ func TestErrors(t *testing.T) {
 		})
 	}
 }
+
+// Leaves go under one OID. What one of them is described as is void once another is described otherwise, and a column that is dropped by
+// now is not one that a later change leaves alone.
+func TestLeavesOfAnAlteredTable(t *testing.T) {
+	c := catalogue()
+	c.now["public.second"] = leaf
+	const key, old, now = `{"name":"id","typeoid":23,"value":1}`, `{"name":"id","typeoid":23,"value":1},{"name":"gone","typeoid":23,"value":0},{"name":"body","typeoid":25,"value":"a"}`,
+		`{"name":"id","typeoid":23,"value":1},{"name":"body","typeoid":25,"value":"b"}`
+	got, err := translate(t, c, false, change1("U", "leaf", old, key), change1("I", "second", now, ""), change1("U", "leaf", now, key), change1("U", "second", now, key))
+	require.NoError(t, err)
+	require.Len(t, got, 6, "two descriptions, four changes: %q", got)
+	require.Contains(t, got[0], "gone")
+	require.NotContains(t, got[2], "gone", "described again")
+	for _, update := range got[4:] {
+		require.Contains(t, update, `"1" "b"]`)
+	}
+}

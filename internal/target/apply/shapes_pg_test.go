@@ -68,6 +68,9 @@ func newFollower(t *testing.T, src *pgtest.Database, s followSetup) *follower {
 		stop()
 		<-received
 		require.NoError(t, sp.Close())
+		eventually(t, "the walsender has seen that its receiver is gone", func() bool {
+			return src.QueryValue(t, "SELECT active FROM pg_replication_slots WHERE slot_name = '"+slot+"'") == "f"
+		})
 		src.Exec(t, "SELECT pg_drop_replication_slot($1)", slot)
 	})
 	return f
