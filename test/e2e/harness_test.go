@@ -285,7 +285,7 @@ func (m *migration) await(phase contract.Phase) contract.Status {
 	deadline := time.Now().Add(3 * time.Minute)
 	for time.Now().Before(deadline) {
 		if s, err = m.status(); err == nil {
-			if s.Phase == phase {
+			if s.Phase == phase || phase == contract.PhaseCopying && entered(s, phase) { // a small copy may be over between two looks
 				return s
 			}
 			switch s.Phase {
@@ -300,6 +300,10 @@ func (m *migration) await(phase contract.Phase) contract.Status {
 	}
 	require.FailNow(m.t, "timeout", "waiting for phase %s: last %+v, %v", phase, s, err)
 	return s
+}
+
+func entered(s contract.Status, phase contract.Phase) bool {
+	return slices.ContainsFunc(s.Phases, func(p contract.PhaseTime) bool { return p.Phase == phase })
 }
 
 // report waits for the end and returns the result.
