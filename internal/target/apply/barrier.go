@@ -36,6 +36,10 @@ func (r *runner) readBarrier(ctx context.Context, s *session) (map[ident.Table]l
 	return ledger.TrackedColumns(ctx, s.conn)
 }
 
+// halts is true before what lies at the barrier's cut or beyond. What lanes are ahead with is never parted: the session refuses it as long as
+// the barrier is open.
+func (g *gatherer) halts(at change.LSN) bool { return g.ahead == nil && g.barrier.stops(at) }
+
 // haltAtCut ends the stream before an event that is at the barrier's cut, or beyond it.
 func (g *gatherer) haltAtCut(ctx context.Context) error {
 	if g.batch.transactions > 0 || g.batch.end > g.position {

@@ -220,7 +220,7 @@ func (g *gatherer) begin(ctx context.Context, ev *change.Event) error {
 	}
 	g.inTx, g.final, g.xid = true, ev.FinalLSN, ev.XID
 	g.skip = ev.FinalLSN < g.position && (g.replayFrom == 0 || ev.FinalLSN < g.replayFrom)
-	if !g.skip && g.barrier.stops(ev.FinalLSN) {
+	if !g.skip && g.halts(ev.FinalLSN) {
 		return g.haltAtCut(ctx)
 	}
 	if !g.skip {
@@ -302,7 +302,7 @@ func (g *gatherer) progressed(ctx context.Context, ev *change.Event) error {
 			return err
 		}
 	}
-	if g.barrier.stops(ev.FinalLSN) {
+	if g.halts(ev.FinalLSN) {
 		return g.haltAtCut(ctx)
 	}
 	if ev.FinalLSN <= max(g.position, g.batch.end) {

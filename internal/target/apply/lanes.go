@@ -124,6 +124,9 @@ func gravest(failed []error) error {
 func (l *lanes) run(ctx context.Context, i int, from change.LSN, b *batch) error {
 	s := l.sessions[i]
 	defer s.watch.Wait()()
+	if err := s.forgetMany(ctx); err != nil {
+		return err
+	}
 	p := s.pipeline(ctx)
 	s.begin(p)
 	p.query(laneLock, nil, nil, &expectation{})

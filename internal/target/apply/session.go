@@ -203,6 +203,14 @@ func (s *session) forget(ctx context.Context) error {
 	return nil
 }
 
+// forgetMany forgets when there are many of them.
+func (s *session) forgetMany(ctx context.Context) error {
+	if len(s.prepared) <= maxPrepared {
+		return nil
+	}
+	return s.forget(ctx)
+}
+
 // apply runs a batch, and commits unless it is partial. A refusal of the target rolls nothing back by itself: the caller
 // does, or closes the connection.
 func (s *session) apply(ctx context.Context, b *batch) error {
@@ -279,10 +287,8 @@ func (s *session) lock(ctx context.Context, b *batch) error {
 }
 
 func (s *session) run(ctx context.Context, b *batch) error {
-	if len(s.prepared) > maxPrepared {
-		if err := s.forget(ctx); err != nil {
-			return err
-		}
+	if err := s.forgetMany(ctx); err != nil {
+		return err
 	}
 	p := s.pipeline(ctx)
 	if !s.open {
