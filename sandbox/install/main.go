@@ -1,9 +1,9 @@
 // Command install brings the PostgreSQL servers that the tests and the sandbox run: a plain PostgreSQL and one with
-// TimescaleDB, by apt-get as root, and plain ones of every version from 12 to 18, by npm; PgBouncer, which
+// TimescaleDB, both with PostGIS, by apt-get as root, and plain ones of every version from 12 to 18, by npm; PgBouncer, which
 // the cutover switches; Chromium, in which reports are looked at; and the AWS CLI, which checks the simulator of AWS. It prints a line for each step, and nothing when all is there.
 //
 //	go run ./sandbox/install             # what the tests need
-//	go run ./sandbox/install -target 18  # besides, TimescaleDB on PostgreSQL 18 and its client programs, and PostGIS
+//	go run ./sandbox/install -target 18  # besides, TimescaleDB on PostgreSQL 18 and its client programs
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	target := flag.Int("target", 0, "also install a server with TimescaleDB on this major `version` of PostgreSQL and its client programs, and PostGIS for the servers that the tests run")
+	target := flag.Int("target", 0, "also install a server with TimescaleDB on this major `version` of PostgreSQL and its client programs")
 	flag.Parse()
 	if err := install(ctx, *target); err != nil {
 		fmt.Fprintln(os.Stderr, "install:", err)
@@ -35,7 +35,7 @@ func install(ctx context.Context, target int) error {
 	if err := pgserver.Ensure(ctx, os.Stdout); err != nil { // first: it makes the user that servers run as
 		return err
 	}
-	if err := errors.Join(ensureAWS(ctx), ensurePgBouncer(ctx), ensureBrowser(ctx)); err != nil {
+	if err := errors.Join(pgserver.EnsurePostGIS(ctx, os.Stdout), ensureAWS(ctx), ensurePgBouncer(ctx), ensureBrowser(ctx)); err != nil {
 		return err
 	}
 	if err := pgserver.EnsureSources(ctx, os.Stdout, pgserver.Majors()...); err != nil || target == 0 {
@@ -44,10 +44,7 @@ func install(ctx context.Context, target int) error {
 	if err := pgserver.EnsureTarget(ctx, os.Stdout, target); err != nil {
 		return err
 	}
-	if err := pgserver.EnsureClients(ctx, os.Stdout, target); err != nil {
-		return err
-	}
-	return pgserver.EnsurePostGIS(ctx, os.Stdout)
+	return pgserver.EnsureClients(ctx, os.Stdout, target)
 }
 
 // ensurePgBouncer brings what the cutover's switch is tried with.

@@ -8,7 +8,7 @@ import (
 
 // EnsurePostGIS adds Debian's PostGIS to the servers that StartSource and StartTarget run, with apt-get as root, and writes
 // a line to log for each step. It says nothing and is quick when both have it. Servers that are not Debian's are left
-// alone. PostGIS comes with a hundred libraries, so Ensure does not bring it.
+// alone. PostGIS comes with a hundred libraries, so Ensure, which every test may call, does not bring it.
 func EnsurePostGIS(ctx context.Context, log io.Writer) error {
 	for _, find := range []func() (*flavour, error){findSource, func() (*flavour, error) { return findTargetOf(0) }} {
 		f, err := find()
