@@ -2,6 +2,9 @@ package activities
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -81,21 +84,35 @@ func differencesOf(all []schemadiff.Difference) []contract.SchemaDifference {
 func (a *Activities) FindNewTables(ctx context.Context, spec contract.Spec) (names []string, err error) {
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "new tables", func(source, target *pgx.Conn) error {
-			known, err := ledger.PlannedTables(ctx, target)
-			if err != nil {
-				return err
-			}
-			found, err := prepare.NewTables(ctx, source, spec.Tables, known)
-			if err != nil {
-				return err
-			}
-			partitions, err := newPartitions(ctx, source, target, contract.PublicationName(spec.Name), known)
-			for _, t := range append(found, partitions...) {
-				names = append(names, t.String())
-			}
-			names = boundNames(names, "tables")
+			names, err = newTableNames(ctx, spec, source, target)
 			return err
 		})
 	})
+	return boundNames(names, "tables"), err
+}
+
+// newTableNames are all of them, in order.
+func newTableNames(ctx context.Context, spec contract.Spec, source, target *pgx.Conn) (names []string, err error) {
+	known, err := ledger.PlannedTables(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	found, err := prepare.NewTables(ctx, source, spec.Tables, known)
+	if err != nil {
+		return nil, err
+	}
+	partitions, err := newPartitions(ctx, source, target, contract.PublicationName(spec.Name), known)
+	for _, t := range append(found, partitions...) {
+		names = append(names, t.String())
+	}
 	return names, err
+}
+
+// fingerprint stands for names, however many; "" for none.
+func fingerprint(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
+	return hex.EncodeToString(sum[:8])
 }

@@ -32,11 +32,13 @@ const (
 //	Undone by: nothing to undo.
 func (a *Activities) WatchSchema(ctx context.Context, input contract.SchemaWatchInput) (out contract.SchemaWatch, err error) {
 	spec := input.Spec
-	if out.NewTables, err = a.FindNewTables(ctx, spec); err != nil {
-		return out, err
-	}
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
 		return a.withBoth(ctx, spec, "schema watch", func(source, target *pgx.Conn) error {
+			names, err := newTableNames(ctx, spec, source, target)
+			if err != nil {
+				return err
+			}
+			out = contract.SchemaWatch{NewTables: boundNames(names, "tables"), Fingerprint: fingerprint(names)}
 			w, err := newSchemaWatch(ctx, spec, source, target)
 			if err != nil {
 				return err

@@ -185,6 +185,7 @@ func (a *Activities) WatchLag(ctx context.Context, input contract.LagInput) (out
 				return err
 			}
 			deadline := time.Now().Add(time.Duration(input.Seconds) * time.Second)
+			tables := newTableAlarm{input: input, asked: time.Now()}
 			for meter := (lagMeter{}); ; {
 				if out.ReplicationStatus, err = meter.measure(ctx, source, target, spec); err != nil {
 					return err
@@ -194,6 +195,9 @@ func (a *Activities) WatchLag(ctx context.Context, input contract.LagInput) (out
 				out.Samples = addLook(out.Samples, seen, a.now())
 				if !time.Now().Before(deadline) || (input.UntilInSync && out.InSync) {
 					return nil
+				}
+				if out.NewTables, err = tables.ring(ctx, source, target); err != nil || out.NewTables {
+					return err
 				}
 				if err := pgkit.Sleep(ctx, lagPoll); err != nil {
 					return err
@@ -205,6 +209,23 @@ func (a *Activities) WatchLag(ctx context.Context, input contract.LagInput) (out
 		err = temporal.NewCanceledError(out)
 	}
 	return out, err
+}
+
+// newTableAlarm looks for new tables on the source now and then.
+type newTableAlarm struct {
+	input contract.LagInput
+	asked time.Time // last
+}
+
+// ring says whether there are others than those that are known.
+func (a *newTableAlarm) ring(ctx context.Context, source, target *pgx.Conn) (bool, error) {
+	every := time.Duration(a.input.NewTablesEvery) * time.Second
+	if every == 0 || time.Since(a.asked) < every {
+		return false, nil
+	}
+	a.asked = time.Now()
+	names, err := newTableNames(ctx, a.input.Spec, source, target)
+	return fingerprint(names) != a.input.NewTables, err
 }
 
 // addLook keeps a look at the lag for the report, where anything was applied yet.

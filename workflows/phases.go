@@ -173,7 +173,7 @@ func (m *migration) restoring(ctx workflow.Context, k kind, summary string, acti
 
 func (m *migration) awaitSync(ctx workflow.Context) error {
 	for {
-		lag, err := m.watchLag(ctx, contract.LagInput{Spec: m.spec, UntilInSync: true, Seconds: 600})
+		lag, err := m.watchLag(ctx, m.untilNewTables(contract.LagInput{Spec: m.spec, UntilInSync: true, Seconds: 600}))
 		if err != nil || lag.InSync {
 			return err
 		}
@@ -190,6 +190,9 @@ func (m *migration) watchLag(ctx workflow.Context, input contract.LagInput) (con
 		err := workflow.ExecuteActivity(on(ctx, poll, "lag"), acts.WatchLag, input).Get(ctx, &seen)
 		if err == nil {
 			m.status.Replication = seen.ReplicationStatus
+			if seen.NewTables {
+				m.earlyLooks++
+			}
 		} else {
 			seen = handedBack(err)
 		}

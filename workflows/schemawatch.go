@@ -22,11 +22,35 @@ func (m *migration) watchSchema(ctx workflow.Context) {
 	}
 	m.forgetProblems(watchedCodes)
 	m.nameNewTables(seen.NewTables)
+	m.schemaSeen = true
+	if !m.joining || len(seen.Joining) == 0 { // else they are for the next look, when those before them are there
+		m.seenTables = seen.Fingerprint
+	}
 	m.joinTables(ctx, seen.Joining)
 	for _, p := range seen.Problems {
 		m.addProblem(p)
 	}
 	m.addSchemaChanges(input, seen.Followed)
+}
+
+const (
+	// newTablesEvery is how soon, in seconds, a new table is noticed; joiningEvery while others are being carried over.
+	newTablesEvery, joiningEvery = 15, 60
+	// maxEarlyLooks bounds the history where an application makes tables all the time: after so many they are found when a look
+	// at the stream ends by itself.
+	maxEarlyLooks = 500
+)
+
+// untilNewTables lets a look at the stream end when the source has tables that are not known.
+func (m *migration) untilNewTables(input contract.LagInput) contract.LagInput {
+	if !m.schemaSeen || m.earlyLooks >= maxEarlyLooks {
+		return input
+	}
+	input.NewTables, input.NewTablesEvery = m.seenTables, newTablesEvery
+	if m.joining {
+		input.NewTablesEvery = joiningEvery
+	}
+	return input
 }
 
 // addSchemaChanges leaves them to the next look where somebody else has added some since this one was begun.

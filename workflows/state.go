@@ -63,6 +63,11 @@ type migration struct {
 	handing, handedOver bool
 	// joining is true while new tables are carried over, applyHeld while nothing may be applied because of that.
 	joining, applyHeld bool
+	// schemaSeen is true once the source's schema was looked at; seenTables is the fingerprint of its new tables that were dealt
+	// with, earlyLooks how often others have ended a look at the stream.
+	schemaSeen bool
+	seenTables string
+	earlyLooks int
 	// applying is how many activities run that a pause ends.
 	applying int
 

@@ -33,6 +33,8 @@ type LagSample struct {
 type LagWatch struct {
 	ReplicationStatus
 	Samples []LagSample `json:"samples,omitempty"`
+	// NewTables says that it ended early, because of new tables on the source.
+	NewTables bool `json:"newTables,omitempty"`
 }
 
 // AddLag adds samples, oldest first, and merges neighbours that together span the least until there are no more than most. So the

@@ -40,6 +40,8 @@ type SchemaWatch struct {
 	// NewTables are named only; Joining are those that can be carried over.
 	NewTables []string `json:"newTables,omitempty"`
 	Joining   []string `json:"joining,omitempty"`
+	// Fingerprint stands for both, uncut; "" where there are none.
+	Fingerprint string `json:"fingerprint,omitempty"`
 	// Problems tell of what the stream has not come to yet, and of what it never tells.
 	Problems []Problem `json:"problems,omitempty"`
 	// Followed is what was carried over since, oldest first.

@@ -135,6 +135,10 @@ type LagInput struct {
 	// UntilInSync ends the watch when the lag is at most cutover.maxLag; Seconds ends it in any case.
 	UntilInSync bool  `json:"untilInSync"`
 	Seconds     int64 `json:"seconds"`
+	// NewTablesEvery is after how many seconds, again and again, the source's new tables are looked for; 0: never. Others than
+	// NewTables, the fingerprint of those that are known, end the watch.
+	NewTablesEvery int64  `json:"newTablesEvery,omitempty"`
+	NewTables      string `json:"newTables,omitempty"`
 }
 
 // FenceResult says what the fence did.

@@ -31,6 +31,7 @@ type settings struct {
 	database string
 	rounds   int
 	jobs     int
+	bare     bool
 	scale    float64
 	out      string
 	only     string
@@ -48,6 +49,7 @@ func main() {
 	flag.Float64Var(&s.scale, "scale", 1, "size of the database; less than 1 for a try-out")
 	flag.StringVar(&s.out, "o", "", "the JSON file; the plot goes beside it (default docs/benchmarks/copy-DATABASE.json)")
 	flag.StringVar(&s.only, "only", "", "comma-separated names of contenders to run, like timeferry,floor; for a try-out")
+	flag.BoolVar(&s.bare, "bare", false, "servers without TLS that never wait for their disks, instead of such as production has")
 	flag.BoolVar(&s.where, "where", true, "run Timeferry once more, not counted, and note what the servers waited for")
 	flag.Parse()
 	if err := s.complete(flag.Args()); err != nil {

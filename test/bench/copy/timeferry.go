@@ -94,7 +94,7 @@ func (t *timeferryRun) startWorker(ctx context.Context) (err error) {
 func (t *timeferryRun) spec(jobs int) map[string]any {
 	end := func(server *pgserver.Server, env string) map[string]any {
 		e := t.Endpoint(server)
-		return map[string]any{"host": e.Host, "port": e.Port, "database": e.Database, "user": e.User, "password": map[string]string{"env": env}, "sslMode": "disable"}
+		return map[string]any{"host": e.Host, "port": e.Port, "database": e.Database, "user": e.User, "password": map[string]string{"env": env}, "sslMode": e.SSLMode}
 	}
 	return map[string]any{
 		"name": migrationName, "source": end(t.Source, "SOURCE_PASSWORD"), "target": end(t.Target, "TARGET_PASSWORD"),

@@ -29,7 +29,7 @@ type world struct {
 
 // newWorld installs what is missing, starts the servers, and builds worker and starter from this tree. Stop the world.
 func newWorld(ctx context.Context, s settings) (*world, error) {
-	r, err := rig.Open(ctx, os.Stderr, sourceMajor, nil)
+	r, err := rig.Open(ctx, os.Stderr, rig.Options{SourceMajor: sourceMajor, Bare: s.bare})
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ type ServerFacts struct {
 // reported are the settings of the servers that matter for a benchmark.
 var reported = []string{"shared_buffers", "max_wal_size", "checkpoint_timeout", "wal_level", "fsync", "full_page_writes", "synchronous_commit",
 	"maintenance_work_mem", "max_parallel_maintenance_workers", "max_parallel_workers", "max_worker_processes", "autovacuum", "wal_compression",
-	"logical_decoding_work_mem"}
+	"logical_decoding_work_mem", "ssl"}
 
 // Facts reads what a report says about one server.
 func (r *Rig) Facts(ctx context.Context, server *pgserver.Server, database string) (f ServerFacts, err error) {

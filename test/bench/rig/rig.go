@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"time"
 
@@ -32,6 +33,18 @@ var serverSettings = map[string]string{
 	"checkpoint_timeout": "30min",
 }
 
+// productionSettings make servers as durable as those of production.
+var productionSettings = map[string]string{"fsync": "on", "full_page_writes": "on"}
+
+// Options say which servers to start.
+type Options struct {
+	SourceMajor int
+	// Bare servers speak no TLS and never wait for their disks. Others are as those of production: TLS only, as RDS from
+	// version 15 on and Timescale demand it, and durable.
+	Bare     bool
+	Settings map[string]string // on both, beside those that every benchmark has
+}
+
 // Rig is the two servers, and the programs that contenders run. Stop it.
 type Rig struct {
 	Log            io.Writer
@@ -39,32 +52,33 @@ type Rig struct {
 	Source, Target *pgserver.Server
 	Password       string // the role's
 	Programs       Programs
+	sslMode        string // of every login
 }
 
 // Open installs what is missing, and starts the servers.
-func Open(ctx context.Context, log io.Writer, sourceMajor int, settings map[string]string) (*Rig, error) {
-	r := &Rig{Log: log, Password: rand.Text()}
-	if err := r.open(ctx, sourceMajor, settings); err != nil {
+func Open(ctx context.Context, log io.Writer, o Options) (*Rig, error) {
+	r := &Rig{Log: log, Password: rand.Text(), sslMode: "disable"}
+	if err := r.open(ctx, o); err != nil {
 		return nil, errors.Join(err, r.Stop(context.WithoutCancel(ctx)))
 	}
 	return r, nil
 }
 
-func (r *Rig) open(ctx context.Context, sourceMajor int, settings map[string]string) (err error) {
+func (r *Rig) open(ctx context.Context, o Options) (err error) {
 	if r.Dir, err = os.MkdirTemp("", "timeferry-bench-"); err != nil {
 		return err
 	}
-	if err := install(ctx, r.Log, sourceMajor); err != nil {
+	if err := install(ctx, r.Log, o.SourceMajor); err != nil {
 		return err
 	}
 	if r.Programs, err = findPrograms(ctx, r.Dir); err != nil {
 		return err
 	}
-	options := pgserver.Options{Major: sourceMajor, Settings: map[string]string{}, Log: r.Log}
-	for _, s := range []map[string]string{serverSettings, settings} {
-		for name, value := range s {
-			options.Settings[name] = value
-		}
+	options := pgserver.Options{Major: o.SourceMajor, Settings: maps.Clone(serverSettings), Log: r.Log}
+	maps.Copy(options.Settings, o.Settings)
+	if !o.Bare {
+		r.sslMode, options.TLS = "require", &pgserver.TLS{Only: true}
+		maps.Copy(options.Settings, productionSettings)
 	}
 	if r.Source, err = pgserver.StartSource(ctx, options); err != nil {
 		return err
@@ -158,14 +172,14 @@ func ExecAll(ctx context.Context, conn *pgx.Conn, statements ...string) error {
 // Endpoint is the contenders' login on one side.
 func (r *Rig) Endpoint(server *pgserver.Server) pgkit.Endpoint {
 	e := server.Superuser(Database)
-	e.User, e.Password = Role, r.Password
+	e.User, e.Password, e.SSLMode, e.SSLRootCert = Role, r.Password, r.sslMode, ""
 	return e
 }
 
 // Conninfo is how a program of PostgreSQL logs in to one side. The password is in its environment, ClientEnv.
 func (r *Rig) Conninfo(server *pgserver.Server) string {
 	e := r.Endpoint(server)
-	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s sslmode=disable", e.Host, e.Port, e.Database, e.User)
+	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s sslmode=%s", e.Host, e.Port, e.Database, e.User, e.SSLMode)
 }
 
 // ClientEnv is the environment of a program that logs in as the contenders do.

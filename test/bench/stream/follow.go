@@ -39,10 +39,11 @@ type login struct {
 	Port     int
 	User     string
 	Password string
+	SSLMode  string
 }
 
 func (l login) endpoint() pgkit.Endpoint {
-	return pgkit.Endpoint{Host: l.Host, Port: l.Port, Database: "bench", User: l.User, Password: l.Password, SSLMode: "disable"}
+	return pgkit.Endpoint{Host: l.Host, Port: l.Port, Database: "bench", User: l.User, Password: l.Password, SSLMode: l.SSLMode}
 }
 
 // progress is what the following process says, a line of JSON each time that it has changed.

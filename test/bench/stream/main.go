@@ -41,6 +41,7 @@ type settings struct {
 	apart    bool
 	where    bool
 	profile  string
+	bare     bool
 }
 
 func main() {
@@ -57,6 +58,7 @@ func main() {
 	flag.BoolVar(&s.apart, "apart", true, "run Timeferry once more, not counted, first receiving alone, then applying alone")
 	flag.BoolVar(&s.where, "where", true, "run Timeferry once more, not counted, and note what the servers waited for")
 	flag.StringVar(&s.profile, "profile", "", "a directory for processor profiles of Timeferry's runs")
+	flag.BoolVar(&s.bare, "bare", false, "servers without TLS that never wait for their disks, instead of such as production has")
 	flag.BoolVar(&following, "follow", false, "be the process that is measured; for this program's own use")
 	flag.Parse()
 	if following {

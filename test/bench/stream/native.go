@@ -16,7 +16,7 @@ const subscription = "bench"
 // subscribe makes a subscription to a slot, not enabled yet.
 func (w *world) subscribe(ctx context.Context, slot, streaming string) error {
 	e := w.Endpoint(w.Source)
-	info := fmt.Sprintf("host=%s port=%d dbname=%s user=%s password=%s", e.Host, e.Port, e.Database, e.User, e.Password)
+	info := fmt.Sprintf("host=%s port=%d dbname=%s user=%s password=%s sslmode=%s", e.Host, e.Port, e.Database, e.User, e.Password, e.SSLMode)
 	return w.Super(ctx, w.Target, rig.Database, func(conn *pgx.Conn) error {
 		return rig.ExecAll(ctx, conn, fmt.Sprintf(`CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION %s
 			WITH (create_slot = false, copy_data = false, enabled = false, slot_name = %s, streaming = %s, synchronous_commit = off)`,

@@ -33,7 +33,7 @@ type copydb struct {
 func (w *world) pgcopydbCommand(ctx context.Context, slot string, args ...string) *exec.Cmd {
 	super := func(server *pgserver.Server) string {
 		e := server.Superuser(rig.Database)
-		return fmt.Sprintf("host=%s port=%d dbname=%s user=%s password=%s sslmode=disable", e.Host, e.Port, e.Database, e.User, e.Password)
+		return fmt.Sprintf("host=%s port=%d dbname=%s user=%s password=%s sslmode=%s", e.Host, e.Port, e.Database, e.User, e.Password, w.Endpoint(server).SSLMode)
 	}
 	cmd := w.Programs.Command(ctx, w.Programs.Pgcopydb, append(args, "--dir", filepath.Join(w.Dir, slot))...)
 	cmd.Env = append(w.ClientEnv(), "TMPDIR="+w.Dir, "XDG_DATA_HOME="+w.Dir, "PGCOPYDB_SOURCE_PGURI="+super(w.Source), "PGCOPYDB_TARGET_PGURI="+super(w.Target))

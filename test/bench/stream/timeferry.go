@@ -61,7 +61,8 @@ func name(is bool, what string) string {
 }
 
 func (w *world) login(server *pgserver.Server) login {
-	return login{Host: server.Host(), Port: server.Port(), User: rig.Role, Password: w.Password}
+	e := w.Endpoint(server)
+	return login{Host: e.Host, Port: e.Port, User: e.User, Password: e.Password, SSLMode: e.SSLMode}
 }
 
 func newFollowing(o order, log string) (*following, error) {

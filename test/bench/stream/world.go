@@ -34,7 +34,8 @@ type world struct {
 
 // newWorld starts the servers. Every contender has a slot for each round from the beginning.
 func newWorld(ctx context.Context, s settings) (*world, error) {
-	r, err := rig.Open(ctx, os.Stderr, s.source, map[string]string{"max_replication_slots": "60", "max_wal_senders": "60", "max_logical_replication_workers": "10"})
+	r, err := rig.Open(ctx, os.Stderr, rig.Options{SourceMajor: s.source, Bare: s.bare,
+		Settings: map[string]string{"max_replication_slots": "60", "max_wal_senders": "60", "max_logical_replication_workers": "10"}})
 	if err != nil {
 		return nil, err
 	}
