@@ -64,6 +64,14 @@ func (b *batch) absorb(earlier *batch) {
 		b.commitTime = earlier.commitTime
 	}
 	b.transactions += earlier.transactions
+	b.changes += earlier.changes
+	if b.tables == nil {
+		b.tables = earlier.tables
+	} else {
+		for t, n := range earlier.tables {
+			b.tables[t] += n
+		}
+	}
 	b.urgent = b.urgent || earlier.urgent
 }
 

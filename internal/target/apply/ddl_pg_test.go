@@ -138,6 +138,8 @@ var alterations = []struct {
 		what: "from character varying(10) to character varying(20)", want: `ALTER TABLE "public"."t" ALTER COLUMN "v" TYPE character varying(20)`, follows: true},
 	{name: "varchar to text", ddl: "ALTER TABLE t ALTER v TYPE text; INSERT INTO t (id, v) VALUES (3, 'longer than ten')",
 		what: "to text", want: `ALTER TABLE "public"."t" ALTER COLUMN "v" TYPE text`, follows: true},
+	{name: "int to bigint behind a row", ddl: "INSERT INTO t (id) VALUES (3); ALTER TABLE t ALTER id TYPE bigint; INSERT INTO t (id) VALUES (5000000000)",
+		what: "from integer to bigint", want: `ALTER TABLE "public"."t" ALTER COLUMN "id" TYPE bigint`, follows: true},
 	{name: "int to bigint", ddl: "ALTER TABLE t ALTER id TYPE bigint; INSERT INTO t (id) VALUES (5000000000); UPDATE t SET v = 'x' WHERE id = 1",
 		what: "from integer to bigint", want: `ALTER TABLE "public"."t" ALTER COLUMN "id" TYPE bigint`, follows: true},
 	{name: "numeric precision", ddl: "ALTER TABLE t ALTER n TYPE numeric(8,2); INSERT INTO t (id, n) VALUES (3, 123456.78)",
@@ -448,4 +450,23 @@ func TestRenamedTable(t *testing.T) {
 	a.mustRun(t)
 	const query = "SELECT * FROM another ORDER BY id"
 	require.Equal(t, a.src.Dump(t, query), a.f.db.Dump(t, query))
+}
+
+// Somebody follows on the target while changes are applied. A session that has prepared its statement for the old type must not go
+// on with it: a real's 0.1 is no float8's 0.1.
+func TestStatementsOfAnAlteredTable(t *testing.T) {
+	for _, c := range []struct{ from, to, value string }{{"real", "float8", "0.1"}, {"int", "text", "007"}, {"timestamp", "timestamptz", "2024-01-01 00:00:00+05"}} {
+		t.Run(c.from+" to "+c.to, func(t *testing.T) {
+			src := pgtest.Source(t)
+			f := newFollower(t, src, followSetup{replica: true, tables: []string{"t"}, both: "CREATE TABLE t (id int PRIMARY KEY, v " + c.from + ")"})
+			src.Exec(t, "INSERT INTO t VALUES (1, NULL)")
+			f.await(t)
+			for _, db := range []*pgtest.Database{f.db, src} {
+				db.Exec(t, "ALTER TABLE t ALTER v TYPE "+c.to)
+			}
+			src.Exec(t, "INSERT INTO t VALUES (2, '"+c.value+"')")
+			f.await(t)
+			require.Equal(t, src.QueryValue(t, "SELECT v::text FROM t WHERE id = 2"), f.db.QueryValue(t, "SELECT v::text FROM t WHERE id = 2"))
+		})
+	}
 }

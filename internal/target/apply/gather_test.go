@@ -113,3 +113,18 @@ func TestAFailingFeedKeepsNothingBack(t *testing.T) {
 	require.EqualValues(t, 1, g.take(t).transactions)
 	require.ErrorIs(t, <-g.done, context.DeadlineExceeded)
 }
+
+// Changes of which nothing is left still happened.
+func TestAbsorbedBatchesAreCounted(t *testing.T) {
+	tables := func(n int64) map[ident.Table]int64 { return map[ident.Table]int64{{Schema: "public", Name: "t"}: n} }
+	for own := range int64(2) {
+		later := &batch{changes: own}
+		if own > 0 {
+			later.tables = tables(own)
+		}
+		later.absorb(&batch{transactions: 2, changes: 4, tables: tables(4)})
+		require.EqualValues(t, 2, later.transactions)
+		require.Equal(t, 4+own, later.changes)
+		require.Equal(t, tables(4+own), later.tables)
+	}
+}

@@ -26,6 +26,7 @@ const (
 	// lockNotAvailable is the SQLSTATE of a lock that was waited for in vain. Lanes that wait for each other's rows would do so for
 	// ever, since none commits before all are done: no lock is waited for longer than laneLock, and the batch goes over one connection.
 	lockNotAvailable = "55P03"
+	deadlockDetected = "40P01" // where the server finds that out first
 	laneLock         = "SET LOCAL lock_timeout = '1s'"
 	// laneRetry is how long a target that refuses further connections is not asked again for them.
 	laneRetry = time.Minute

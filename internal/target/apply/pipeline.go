@@ -48,11 +48,12 @@ func (p *pipeline) step(st *step) {
 		p.query(st.sql, st.params, st.formats, &expectation{step: st})
 		return
 	}
-	name, ok := p.s.prepared[st.sql]
+	key := preparedKey{st.sql, st.table}
+	name, ok := p.s.prepared[key]
 	if !ok {
 		p.s.names++
 		name = "timeferry_" + strconv.Itoa(p.s.names)
-		p.s.prepared[st.sql] = name
+		p.s.prepared[key] = name
 		p.p.SendPrepare(name, st.sql, nil)
 		p.expected = append(p.expected, &expectation{step: st, prepare: true})
 	}

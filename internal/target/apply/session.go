@@ -23,9 +23,9 @@ import (
 type session struct {
 	conn     *pgx.Conn
 	pg       *pgconn.PgConn
-	watch    *pgkit.Watch      // of the connection, while we wait for the target
-	prepared map[string]string // statement names by SQL
-	names    int               // given so far
+	watch    *pgkit.Watch           // of the connection, while we wait for the target
+	prepared map[preparedKey]string // names
+	names    int                    // given so far
 	// position is the ledger's as far as we know; the next transaction checks it.
 	position change.LSN
 	taken    int  // the last barrier that was taken, as far as we know; the next transaction checks it
@@ -37,6 +37,13 @@ type session struct {
 	flushed  change.LSN // position that is on the target's disk
 	unmarked []mark     // committed positions that may not be, oldest first
 	lastMark time.Time
+}
+
+// preparedKey is a statement that is prepared once. The server keeps the types that its parameters had by then, so it serves for the
+// definition of its table only that it was made for: the same text for a column that has become a float8 is another one.
+type preparedKey struct {
+	sql   string
+	table *table // as it was read, or foretold, at one time
 }
 
 // mark says that position is safe once the target's WAL is flushed up to wal.
@@ -58,7 +65,7 @@ func openSession(ctx context.Context, o Options) (*session, error) {
 	if err != nil {
 		return nil, lost(err)
 	}
-	s := &session{conn: conn, pg: conn.PgConn(), watch: watch, prepared: map[string]string{}}
+	s := &session{conn: conn, pg: conn.PgConn(), watch: watch, prepared: map[preparedKey]string{}}
 	defer watch.Wait()()
 	if _, err := conn.Exec(ctx, settingsSQL); err != nil {
 		s.close()
@@ -249,7 +256,7 @@ func (s *session) explain(b *batch, err error) error {
 		return s.lost(err)
 	}
 	if pg := refused.pg; pg != nil {
-		if pg.Code == lockNotAvailable && len(b.lanes) > 0 {
+		if (pg.Code == lockNotAvailable || pg.Code == deadlockDetected) && len(b.lanes) > 0 {
 			return &againError{reason: "the lanes got into each other's way", cause: refused.fault(), aloneUntil: b.reached}
 		}
 		if again := s.lost(pg); retryable(again) {
