@@ -6,6 +6,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"timeferry/internal/contract"
+	"timeferry/internal/source/slot"
+	"timeferry/internal/target/ledger"
 	"timeferry/internal/verify"
 )
 
@@ -32,4 +34,13 @@ func VerificationOf(method string, o verify.Outcome) contract.Verification {
 // RefuseNewTables is what CutOff asks behind the fence.
 func (a *Activities) RefuseNewTables(ctx context.Context, spec contract.Spec, source, target *pgx.Conn) error {
 	return refuseNewTables(ctx, spec, source, target)
+}
+
+// BeginEpoch begins the epoch of a snapshot that was taken, as HoldSnapshot does.
+func (a *Activities) BeginEpoch(ctx context.Context, spec contract.Spec, taken slot.Held) (int, error) {
+	h, err := a.newHolding(ctx, spec, ledger.RoleHolder, func(contract.Beat) {})
+	if err != nil {
+		return 0, err
+	}
+	return h.beginEpoch(ctx, taken)
 }

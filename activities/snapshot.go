@@ -12,6 +12,7 @@ import (
 	"timeferry/internal/bulk"
 	"timeferry/internal/contract"
 	"timeferry/internal/fault"
+	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/source/slot"
 	"timeferry/internal/target/ledger"
@@ -152,18 +153,36 @@ func (h *holding) begin(ctx context.Context, fresh bool) error {
 		OnWaiting: func(b []slot.Blocker) { h.report(contract.Beat{Message: blockersInWords(b)}) }}
 	return h.during(ctx, func(ctx context.Context) error {
 		return slot.Hold(ctx, options, func(taken slot.Held) error {
-			h.held = ledger.Held{Snapshot: taken.Snapshot, Visible: taken.Visible, Host: h.a.HostID}
-			var epoch int
-			err := h.a.withTarget(ctx, h.spec, "epoch", func(target *pgx.Conn) (err error) {
-				epoch, err = bulk.BeginHeldEpoch(ctx, target, taken.ConsistentPoint, h.held)
-				return err
-			})
+			epoch, err := h.beginEpoch(ctx, taken)
 			if err != nil {
 				return err
 			}
 			return h.tell(ctx, epoch, contract.SnapshotHeld{Epoch: epoch, Slot: options.Slot, ConsistentPoint: taken.ConsistentPoint, HostID: h.a.HostID})
 		}, nil)
 	})
+}
+
+// beginEpoch records the epoch of a snapshot that was taken, with a plan that fits it.
+func (h *holding) beginEpoch(ctx context.Context, taken slot.Held) (epoch int, err error) {
+	h.held = ledger.Held{Snapshot: taken.Snapshot, Visible: taken.Visible, Host: h.a.HostID}
+	renewal, err := h.readRenewal(ctx, taken.Snapshot)
+	if err != nil {
+		return 0, fmt.Errorf("look at the source under its snapshot: %w", err)
+	}
+	var renew func(pgx.Tx, []ident.Table) error
+	if renewal != nil {
+		renew = func(tx pgx.Tx, tables []ident.Table) error {
+			return renewal.apply(ctx, tx, tables, taken.ConsistentPoint)
+		}
+	}
+	err = h.a.withTarget(ctx, h.spec, "epoch", func(target *pgx.Conn) (err error) {
+		if err = ledger.UpgradeShapes(ctx, target); err != nil {
+			return err
+		}
+		epoch, err = bulk.BeginHeldEpoch(ctx, target, taken.ConsistentPoint, h.held, renew)
+		return err
+	})
+	return epoch, err
 }
 
 // tell notes that the epoch is held, and lets the workflow and people know.

@@ -53,7 +53,8 @@ const progressEvery = 500 * time.Millisecond
 // CopyParts is one stream of the copy: it claims part after part and copies each in one target transaction, until no part
 // is free. Other streams, in this process or any other, may run at the same time; what they are still copying is not
 // waited for (see Remaining). It returns how many parts it copied. onProgress may be nil; its calls do not overlap.
-// The fault CodeSnapshotLost means that a new epoch must begin before the next call; so does CodeTableRewritten.
+// The fault CodeSnapshotLost means that a new epoch must begin before the next call; so does CodeTableRewritten, which comes when
+// nothing is left but tables that were rewritten, altered or dropped on the source since the snapshot.
 func CopyParts(ctx context.Context, o Options, onProgress func(Progress)) (done int, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -66,6 +67,9 @@ func CopyParts(ctx context.Context, o Options, onProgress func(Progress)) (done 
 		return 0, err
 	}
 	defer func() { s.close(ctx) }()
+	if err := ledger.EnsureAside(ctx, s.target); err != nil {
+		return 0, fmt.Errorf("bring ledger up to date: %w", err)
+	}
 	if err := ledger.Upgrade(ctx, s.target); err != nil {
 		return 0, fmt.Errorf("bring ledger up to date: %w", err)
 	}
@@ -76,6 +80,11 @@ func CopyParts(ctx context.Context, o Options, onProgress func(Progress)) (done 
 		copied, err := s.step(ctx)
 		if errors.Is(err, ErrStop) {
 			return int(s.progress.PartsDone), nil
+		}
+		if err != nil && s.aside != nil && ctx.Err() == nil {
+			if err = s.setAside(ctx, err); err == nil {
+				continue
+			}
 		}
 		if err != nil {
 			if ctx.Err() != nil { // whatever else was said about it, this is why
@@ -90,7 +99,26 @@ func CopyParts(ctx context.Context, o Options, onProgress func(Progress)) (done 
 	if _, err := ledger.CompleteTables(ctx, s.target); err != nil {
 		return int(s.progress.PartsDone), fmt.Errorf("mark complete tables: %w", err)
 	}
-	return int(s.progress.PartsDone), nil
+	aside, err := ledger.Aside(ctx, s.target)
+	if err == nil && len(aside) > 0 {
+		err = tablesAside(aside)
+	}
+	return int(s.progress.PartsDone), err
+}
+
+// setAside leaves a table that cannot be read under this snapshot to the next epoch, and goes on with other sessions.
+func (s *stream) setAside(ctx context.Context, why error) error {
+	part := *s.aside
+	s.o.Log.WarnContext(ctx, "the table was rewritten, altered or dropped on the source since its snapshot; it is copied last, under another", "table", part.Table.String(), "err", why)
+	fresh, err := openStream(ctx, s.o, s.onProgress)
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	fresh.progress, fresh.shared = s.progress, s.shared
+	fresh.progress.OpenRows, fresh.progress.OpenBytes = 0, 0
+	s.close(ctx)
+	*s = *fresh
+	return ledger.SetAside(ctx, s.target, part.Table, part.Epoch)
 }
 
 func (s *stream) step(ctx context.Context) (copied bool, err error) {
@@ -119,6 +147,7 @@ type stream struct {
 	buffers        chan []byte
 	onProgress     func(Progress)
 	progress       Progress
+	aside          *ledger.Part // that the last error was about, if its table is to be set aside
 }
 
 func openStream(ctx context.Context, o Options, onProgress func(Progress)) (*stream, error) {

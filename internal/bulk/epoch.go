@@ -16,13 +16,17 @@ import (
 // waits for parts that are being copied, under whatever snapshot. Called again with the same values it changes nothing.
 // Only tables that the ledger knows are touched.
 func BeginEpoch(ctx context.Context, target *pgx.Conn, consistentPoint change.LSN, snapshot string) (epoch int, err error) {
-	return BeginHeldEpoch(ctx, target, consistentPoint, ledger.Held{Snapshot: snapshot})
+	return BeginHeldEpoch(ctx, target, consistentPoint, ledger.Held{Snapshot: snapshot}, nil)
 }
 
-// BeginHeldEpoch is BeginEpoch that also keeps who holds the snapshot, and what it shows.
-func BeginHeldEpoch(ctx context.Context, target *pgx.Conn, consistentPoint change.LSN, held ledger.Held) (epoch int, err error) {
+// BeginHeldEpoch is BeginEpoch that also keeps who holds the snapshot, and what it shows. renew, unless nil, is called in the same
+// transaction with the tables that are to be copied under it, once they are empty.
+func BeginHeldEpoch(ctx context.Context, target *pgx.Conn, consistentPoint change.LSN, held ledger.Held, renew func(pgx.Tx, []ident.Table) error) (epoch int, err error) {
 	epoch, err = ledger.BeginHeldEpoch(ctx, target, consistentPoint, held, func(tx pgx.Tx, tables []ident.Table) error {
-		return emptyTables(ctx, tx, tables)
+		if err := emptyTables(ctx, tx, tables); err != nil || renew == nil {
+			return err
+		}
+		return renew(tx, tables)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("begin epoch: %w", err)

@@ -50,7 +50,26 @@ func snapshotLost(part ledger.Part, err error) error {
 
 func tableRewritten(part ledger.Part) error {
 	return fault.New(fault.Transient, "copy", subject(part), "keep VACUUM FULL, CLUSTER and pg_repack away from the source while it is copied",
-		"%s was rewritten on the source since epoch %d began, so its parts do not fit together any more", part.Source, part.Epoch).WithCode(CodeTableRewritten)
+		"%s was rewritten or altered on the source since epoch %d began, so its parts do not fit together any more", part.Source, part.Epoch).WithCode(CodeTableRewritten)
+}
+
+// tablesAside ends a copy that has come to its end but for the tables that were set aside.
+func tablesAside(tables []ident.Table) error {
+	return fault.New(fault.Transient, "copy", someOf(tables), "keep VACUUM FULL, CLUSTER, pg_repack and ALTER TABLE away from the source while it is copied",
+		"rewritten or altered on the source since the snapshot was taken: they are copied under another one").WithCode(CodeTableRewritten)
+}
+
+// someOf names the first few.
+func someOf(tables []ident.Table) string {
+	names := make([]string, 0, 3)
+	for _, t := range tables[:min(len(tables), 3)] {
+		names = append(names, t.String())
+	}
+	text := strings.Join(names, ", ")
+	if more := len(tables) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // subject names the table and, where it has several, the part.
@@ -105,15 +124,7 @@ func rowsMissing(part ledger.Part, sent, taken int64) error {
 }
 
 func cannotEmpty(tables []ident.Table, err error) error {
-	names := make([]string, 0, 3)
-	for _, t := range tables[:min(len(tables), 3)] {
-		names = append(names, t.String())
-	}
-	subject := strings.Join(names, ", ")
-	if more := len(tables) - len(names); more > 0 {
-		subject += fmt.Sprintf(" and %d more", more)
-	}
-	f := &fault.Error{Class: fault.Classify(err), Op: "empty", Subject: subject, Err: shown(err)}
+	f := &fault.Error{Class: fault.Classify(err), Op: "empty", Subject: someOf(tables), Err: shown(err)}
 	if f.Class == fault.Operator {
 		f.Code, f.Hint = CodeCannotEmpty, "drop foreign keys from complete tables to these on the target; they are made again later"
 	}

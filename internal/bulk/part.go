@@ -58,6 +58,9 @@ func (s *stream) copyClaimed(ctx context.Context, tx pgx.Tx, parts []ledger.Part
 	if err := s.beginSource(ctx, parts); err != nil {
 		return nil, err
 	}
+	if err := s.lockFiles(ctx, parts); err != nil {
+		return nil, err
+	}
 	done := make([]ledger.Copied, 0, len(parts))
 	for _, part := range parts {
 		c, err := s.copyPart(ctx, tx, part)
@@ -75,11 +78,6 @@ func (s *stream) copyClaimed(ctx context.Context, tx pgx.Tx, parts []ledger.Part
 // copyPart carries the rows of one part.
 func (s *stream) copyPart(ctx context.Context, tx pgx.Tx, part ledger.Part) (ledger.Copied, error) {
 	begun := time.Now()
-	if byBlocks(part) {
-		if err := s.lockFile(ctx, part); err != nil {
-			return ledger.Copied{}, err
-		}
-	}
 	if part.Hypertable {
 		if err := s.makeChunks(ctx, part); err != nil {
 			return ledger.Copied{}, err
@@ -118,43 +116,6 @@ func (s *stream) beginSource(ctx context.Context, parts []ledger.Part) error {
 		if _, err := s.source.Exec(ctx, settings); err != nil {
 			return failed(parts[0], "begin reading", err)
 		}
-	}
-	return nil
-}
-
-// byBlocks is true for a stretch of a heap's blocks. A whole heap, or a range of keys, is right whatever file it is in.
-func byBlocks(part ledger.Part) bool { return part.First != nil || part.End != nil }
-
-// lockFile locks the relation, so that its file stays what it is, and checks that it is the one that the plan was made for.
-func (s *stream) lockFile(ctx context.Context, part ledger.Part) error {
-	if _, err := s.source.Exec(ctx, "LOCK TABLE ONLY "+part.Source.Quote()+" IN ACCESS SHARE MODE"); err != nil {
-		return failed(part, "lock", err)
-	}
-	return s.checkFile(ctx, part)
-}
-
-// rewrittenSQL: in this transaction pg_class shows the file that the table had at the snapshot, the function the one it
-// has now.
-const rewrittenSQL = `SELECT c.relfilenode <> pg_relation_filenode(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-	WHERE n.nspname = $1 AND c.relname = $2`
-
-// checkFile makes sure that rows still are in the blocks where they were: VACUUM FULL, CLUSTER and pg_repack move rows,
-// so that one block range would miss what another has copied already, or copy it twice. TRUNCATE is harmless: the
-// snapshot shows nothing any more, and the stream brings the TRUNCATE.
-func (s *stream) checkFile(ctx context.Context, part ledger.Part) error {
-	var rewritten bool
-	if err := s.source.QueryRow(ctx, rewrittenSQL, part.Source.Schema, part.Source.Name).Scan(&rewritten); err != nil {
-		return failed(part, "look at", err)
-	}
-	if !rewritten {
-		return nil
-	}
-	var rows bool
-	if err := s.source.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM ONLY "+part.Source.Quote()+")").Scan(&rows); err != nil {
-		return failed(part, "look at", err)
-	}
-	if rows {
-		return tableRewritten(part)
 	}
 	return nil
 }

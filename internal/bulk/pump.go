@@ -37,6 +37,9 @@ func (s *stream) pump(ctx context.Context, tx pgx.Tx, part ledger.Part, freeze b
 	sourceErr := <-sourceDone
 	switch {
 	case p.brokenBySource():
+		if isGone(sourceErr) {
+			s.aside = &part
+		}
 		return 0, copyFailed(part, "source", sourceErr)
 	case targetErr != nil:
 		return 0, copyFailed(part, "target", targetErr)

@@ -21,7 +21,7 @@ func (f *fixture) beginHeldEpoch(t *testing.T) *hold {
 	t.Helper()
 	h := f.beginEpoch(t)
 	held := ledger.Held{Snapshot: h.held.Snapshot, Visible: h.held.Visible, Host: "first"}
-	again, err := bulk.BeginHeldEpoch(context.Background(), f.ledger, h.held.ConsistentPoint, held)
+	again, err := bulk.BeginHeldEpoch(context.Background(), f.ledger, h.held.ConsistentPoint, held, nil)
 	require.NoError(t, err)
 	require.Equal(t, h.epoch, again)
 	return h

@@ -63,6 +63,17 @@ func ReadFacts(ctx context.Context, conn *pgx.Conn, tables contract.Tables) (pla
 	return f, nil
 }
 
+// ReadCopyFacts is ReadFacts with nothing but what a plan for the copy needs.
+func ReadCopyFacts(ctx context.Context, conn *pgx.Conn, tables contract.Tables) (f plan.SourceFacts, err error) {
+	if err := readServer(ctx, conn, &f); err != nil {
+		return f, fmt.Errorf("read the source's server: %w", err)
+	}
+	if err := readTables(ctx, conn, tables, &f); err != nil {
+		return f, fmt.Errorf("read the source's tables: %w", err)
+	}
+	return f, nil
+}
+
 // serverSQL: an owner's rights need a role whose privileges are inherited (USAGE); replication needs mere membership.
 const serverSQL = `
 SELECT current_setting('server_version_num')::int, current_user::text, current_database()::text, pg_encoding_to_char(d.encoding), pg_database_size(d.oid),

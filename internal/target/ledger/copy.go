@@ -154,7 +154,8 @@ func CurrentSnapshot(ctx context.Context, q pgkit.Querier) (string, error) {
 // each claim. The limits stand in the text, since a plan for any limit would be one for many rows.
 const (
 	openSQL = `WITH claimed AS MATERIALIZED (SELECT p.* FROM timeferry.parts p
-		WHERE p.done_at IS NULL AND (SELECT t.epoch FROM timeferry.tables t WHERE (t.schema_name, t.table_name) = (p.schema_name, p.table_name)) IS NOT NULL`
+		WHERE p.done_at IS NULL AND (SELECT t.epoch FROM timeferry.tables t WHERE (t.schema_name, t.table_name) = (p.schema_name, p.table_name)
+			AND NOT EXISTS (SELECT FROM timeferry.set_aside a WHERE (a.schema_name, a.table_name, a.epoch) = (t.schema_name, t.table_name, t.epoch))) IS NOT NULL`
 	smallSQL = ` AND p.bytes <= $1 AND (p.schema_name, p.table_name, p.part) <> ($2, $3, $4)
 		AND NOT (SELECT t.hypertable FROM timeferry.tables t WHERE (t.schema_name, t.table_name) = (p.schema_name, p.table_name))`
 	claimSQL = ` ORDER BY p.bytes DESC, p.schema_name, p.table_name, p.part LIMIT %d FOR UPDATE SKIP LOCKED)

@@ -87,7 +87,7 @@ func createTables(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('timeferry.ledger'))"); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, createSQL+entriesSQL+steeringSQL+snapshotsSQL+leavesSQL+shapesSQL+countersSQL+verifySQL+joiningSQL+lanesSQL); err != nil {
+	if _, err := tx.Exec(ctx, createSQL+entriesSQL+steeringSQL+snapshotsSQL+leavesSQL+shapesSQL+countersSQL+verifySQL+joiningSQL+lanesSQL+asideSQL); err != nil {
 		return fmt.Errorf("create ledger: %w", err)
 	}
 	return nil

@@ -74,11 +74,7 @@ func planAgain(ctx context.Context, tx pgx.Tx, tables []ident.Table, planned []T
 		if !known[t.Table] {
 			continue
 		}
-		batch.Queue(`UPDATE timeferry.tables SET bytes = $3, estimated_rows = $4, text_copy = $5, columns = coalesce($6::text[], '{}') WHERE (schema_name, table_name) = ($1, $2)`,
-			t.Table.Schema, t.Table.Name, t.Bytes, t.EstimatedRows, t.TextCopy, t.Columns)
-		for _, p := range t.Parts {
-			queuePart(batch, t.Table, p)
-		}
+		queueReplanned(batch, t)
 	}
 	batch.Queue("ANALYZE timeferry.tables, timeferry.parts")
 	return tx.SendBatch(ctx, batch).Close()
