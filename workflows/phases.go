@@ -111,7 +111,13 @@ func (m *migration) copyData(ctx workflow.Context) error {
 		}
 	}
 	m.report.CopySeconds = workflow.Now(ctx).Sub(started).Seconds()
-	// The snapshot has done its work: holding it longer would keep the source from cleaning up dead rows.
+	// The snapshot has done its work: holding it longer would keep the source from cleaning up dead rows. It is not waited for,
+	// since an activity learns with its next heartbeat, up to two seconds later, that it is to end.
+	if m.since(ctx, releasedBeside) {
+		m.snapshotReleased = true
+		m.begin(ctx, "release-snapshot", m.releaseSnapshot)
+		return nil
+	}
 	return m.releaseSnapshot(ctx)
 }
 

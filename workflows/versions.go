@@ -33,6 +33,8 @@ const (
 	tablesJoin = "tables-join"
 	// guardedFence: the switch is few activities, its fence has a time limit and is sealed before the application is led away.
 	guardedFence = "guarded-fence"
+	// releasedBeside: what follows the copy does not wait until the snapshot is let go.
+	releasedBeside = "released-beside"
 	// leftoversSought: after everything was undone it is looked for, and the migration does not end while something is there.
 	leftoversSought = "leftovers-sought"
 )
