@@ -47,7 +47,7 @@ func (a *Activities) copyParts(ctx context.Context, input contract.CopyInput, re
 	if err != nil {
 		return out, err
 	}
-	_, err = bulk.CopyParts(ctx, bulk.Options{Source: source, Target: target, ReplicaRole: replica, Worker: a.HostID, Log: a.Log,
+	_, err = bulk.CopyParts(ctx, bulk.Options{Source: source, Target: target, ReplicaRole: replica, ServerToast: input.Copy.Toast == contract.ToastServer, Worker: a.HostID, Log: a.Log,
 		MaxBytesPerSecond: share(input), Between: s.between}, func(p bulk.Progress) { s.progressed(ctx, p) })
 	return contract.CopyResult{Stopped: s.stopped}, err
 }

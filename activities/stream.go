@@ -119,7 +119,7 @@ func (a *Activities) applyOptions(ctx context.Context, spec contract.Spec) (appl
 		return apply.Options{}, err
 	}
 	o := apply.Options{Target: target, Hypertables: map[ident.Table]bool{}, Log: a.Log, Source: prepare.Catalogue{Source: source}, FollowDDL: spec.Replication.DDL == contract.DDLFollow,
-		Lanes: spec.Replication.Lanes}
+		Lanes: spec.Replication.Lanes, ServerToast: spec.Copy.Toast == contract.ToastServer}
 	if err := a.withBoth(ctx, spec, "names", func(source, target *pgx.Conn) error { return a.followNames(ctx, source, target) }); err != nil {
 		a.Log.WarnContext(ctx, "it cannot be told whether tables have new names", "migration_id", spec.Name, "err", err) // a source that is away keeps nothing from being applied
 	}

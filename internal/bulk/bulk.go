@@ -19,6 +19,8 @@ type Options struct {
 	Source, Target pgkit.Endpoint
 	// ReplicaRole says that the target's user may set session_replication_role: no trigger fires, no foreign key is checked.
 	ReplicaRole bool
+	// ServerToast leaves it to the target how long values are compressed, see pgkit.FastToastSQL.
+	ServerToast bool
 	// MaxBytesPerSecond holds this stream back, by bytes on the wire; zero or less does not. For a limit on all streams
 	// together give each its share.
 	MaxBytesPerSecond int64
@@ -177,6 +179,9 @@ func (s *stream) dialTarget(ctx context.Context) (*pgx.Conn, error) {
 	settings := targetSettings
 	if s.o.ReplicaRole {
 		settings = replicaRoleSettings
+	}
+	if !s.o.ServerToast {
+		settings += "; " + pgkit.FastToastSQL
 	}
 	return dialWith(ctx, s.o.Target, settings, nil)
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"timeferry/internal/bulk"
 )
 
 const everyType = `
@@ -133,6 +135,33 @@ func TestCopyTakesTheSnapshotOnly(t *testing.T) {
 	require.Greater(t, f.copyAll(t), 5)
 	require.Equal(t, want, f.dst.Dump(t, digestSQL("*", "t")))
 	require.Equal(t, "0", f.dst.QueryValue(t, "SELECT count(*) FROM truncated"), "the stream brings the TRUNCATE as well")
+}
+
+// Long values are compressed by lz4 unless somebody has chosen otherwise: in the spec, for a column, or for the database.
+func TestCopyCompressesFast(t *testing.T) {
+	for _, c := range []struct {
+		name, target string
+		server       bool
+		want         string
+	}{
+		{"nobody has chosen", "SELECT", false, "lz4"}, {"left to the server", "SELECT", true, "pglz"},
+		{"a column's own", "ALTER TABLE t ALTER v SET COMPRESSION pglz", false, "pglz"},
+		{"the database's", "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_toast_compression = pglz', current_database()); END $$", false, "pglz"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, "copy_toast")
+			f.execBoth(t, "CREATE TABLE t (v text)")
+			f.execTarget(t, c.target)
+			f.execSource(t, "INSERT INTO t SELECT repeat('abc', 10000)")
+			f.planTables(t, 1<<30)
+			f.beginEpoch(t)
+			o := f.options()
+			o.ServerToast = c.server
+			_, err := bulk.CopyParts(context.Background(), o, nil)
+			require.NoError(t, err)
+			require.Equal(t, c.want, f.dst.QueryValue(t, "SELECT pg_column_compression(v) FROM t"))
+		})
+	}
 }
 
 // A big table with one part is written frozen: nobody has to write its pages a second time.

@@ -53,7 +53,7 @@ var (
 		Hypertables: []contract.Hypertable{{Table: "public.metrics", TimeColumn: "ts", ChunkInterval: "7 days", Key: "extend", SpaceColumn: "device_id", SpacePartitions: 4,
 			Columnstore: &contract.Columnstore{SegmentBy: []string{"device_id"}, OrderBy: "ts DESC", After: "7 days"}, Retention: "1 year"}},
 		HypertableGate: true,
-		Copy:           contract.Copy{Concurrency: 4, PartSize: "1GiB", IndexJobs: 2, MaxBytesPerSecond: "50MiB", BackOff: &contract.BackOff{ReplicaLag: "30s", ActiveSessions: 50}},
+		Copy:           contract.Copy{Concurrency: 4, PartSize: "1GiB", IndexJobs: 2, Toast: contract.ToastServer, MaxBytesPerSecond: "50MiB", BackOff: &contract.BackOff{ReplicaLag: "30s", ActiveSessions: 50}},
 		Replication:    contract.ReplicationOption{Plugin: "pgoutput", Origin: "any", Buffer: "disk", DDL: "follow", Compress: "zstd", Lanes: 4},
 		Cutover: contract.Cutover{Mode: "signal", MaxLag: "16MiB", Fence: "readOnly", Verify: "checksum", Reverse: true, MaxDowntime: "45s", SequenceMargin: 100, Switch: &contract.Switch{
 			PgBouncer: &contract.PgBouncerSwitch{Admin: contract.Endpoint{Host: "pool.example.com", Port: 6432, Database: "pgbouncer", User: "timeferry",

@@ -150,7 +150,18 @@ type Copy struct {
 	MaxBytesPerSecond string `json:"maxBytesPerSecond,omitempty"`
 	// BackOff says when the source is too busy for the next part.
 	BackOff *BackOff `json:"backOff,omitempty"`
+	// Toast is how long values are compressed on the target, by the copy and by the stream: ToastAuto (also when empty, as in specs
+	// of earlier versions) or ToastServer.
+	Toast string `json:"toast,omitempty"`
 }
+
+// What Copy.Toast can be.
+const (
+	// ToastAuto: by lz4, where the target has it and nobody has chosen how its columns are compressed.
+	ToastAuto = "auto"
+	// ToastServer: as the target's default_toast_compression says.
+	ToastServer = "server"
+)
 
 // ReplicationOption steers the change stream.
 type ReplicationOption struct {
@@ -360,6 +371,7 @@ func (s *Spec) setDefaults() {
 		s.Copy.Concurrency = 4
 	}
 	fill(&s.Copy.PartSize, "1GiB")
+	fill(&s.Copy.Toast, ToastAuto)
 	if s.Copy.IndexJobs == 0 {
 		s.Copy.IndexJobs = 2
 	}
@@ -429,6 +441,7 @@ func (s *Spec) validate() error {
 		{"replicaIdentity.fallback", s.ReplicaIdentity.Fallback, "full fail skip"},
 		{"roles", s.Roles, "migrate skip"},
 		{"privileges", s.Privileges, "migrate skip"},
+		{"copy.toast", s.Copy.Toast, "auto server"},
 		{"replication.plugin", s.Replication.Plugin, "pgoutput wal2json"},
 		{"replication.origin", s.Replication.Origin, "any none"},
 		{"replication.buffer", s.Replication.Buffer, "disk source"},

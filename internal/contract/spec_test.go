@@ -25,7 +25,7 @@ func TestParseSpecFillsInTheDefaults(t *testing.T) {
 	require.Equal(t, contract.Tables{Include: []string{"*.*"}}, s.Tables)
 	require.Equal(t, "full", s.ReplicaIdentity.Fallback)
 	require.Equal(t, []string{"migrate", "migrate"}, []string{s.Roles, s.Privileges})
-	require.Equal(t, contract.Copy{Concurrency: 4, PartSize: "1GiB", IndexJobs: 2}, s.Copy)
+	require.Equal(t, contract.Copy{Concurrency: 4, PartSize: "1GiB", IndexJobs: 2, Toast: contract.ToastAuto}, s.Copy)
 	require.Equal(t, contract.ReplicationOption{Plugin: "pgoutput", Origin: "any", Buffer: "disk", DDL: "stop", Compress: "none", Lanes: 1}, s.Replication)
 	require.Equal(t, contract.Cutover{Mode: "signal", MaxLag: "16MiB", Fence: "readOnly", Verify: "checksum", MaxDowntime: "60s"}, s.Cutover)
 	require.EqualValues(t, 1<<30, s.Copy.PartBytes())
@@ -125,6 +125,7 @@ func TestParseSpecRefuses(t *testing.T) {
 		{"security group without rds", "prepare.securityGroup", "sg-0abc", "prepare.securityGroup", "a source on RDS"},
 		{"worker range alone", "prepare.workerCIDR", "10.0.0.5/32", "prepare.workerCIDR", "without one"},
 		{"compression", "replication.compress", "gzip", "replication.compress", "choose one of none, zstd"},
+		{"toast", "copy.toast", "zstd", "copy.toast", "choose one of auto, server"},
 		{"lanes", "replication.lanes", 17, "replication.lanes", "17 is out of range"},
 		{"negative lanes", "replication.lanes", -1, "replication.lanes", "-1 is out of range"},
 		{"reverse without a fence", "cutover", map[string]any{"reverse": true, "fence": "none"}, "cutover.reverse", "both sides would take writes"},

@@ -38,6 +38,8 @@ type Options struct {
 	Hypertables map[ident.Table]bool
 	// ReplicaRole sets session_replication_role=replica: no foreign keys, no triggers, and set-wise application.
 	ReplicaRole bool
+	// ServerToast leaves it to the target how long values are compressed, see pgkit.FastToastSQL.
+	ServerToast bool
 	// Source answers what the stream does not tell about the source's schema; nil: nobody is asked, and what is said is less exact.
 	Source Catalogue
 	// FollowDDL carries changes of the source's schema over where nothing can be lost by it; otherwise each stops the stream.

@@ -71,6 +71,12 @@ func openSession(ctx context.Context, o Options) (*session, error) {
 		s.close()
 		return nil, s.lost(fmt.Errorf("prepare session: %w", err))
 	}
+	if !o.ServerToast {
+		if _, err := conn.Exec(ctx, pgkit.FastToastSQL); err != nil {
+			s.close()
+			return nil, s.lost(fmt.Errorf("prepare session: %w", err))
+		}
+	}
 	if !o.ReplicaRole {
 		return s, nil
 	}
