@@ -3,6 +3,7 @@ package wal2json
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,8 +23,9 @@ func (t *Translator) row(put func([]byte) error) error {
 		return nil
 	case r.action == 'T':
 		t.emptied = append(t.emptied, rel.OID)
-		return t.describe(rel, put)
+		return t.describe(t.latest(rel), put)
 	}
+	rel = t.latest(rel)
 	if rel.derived {
 		if rel, err = t.outgrown(rel); err != nil {
 			return err
@@ -56,6 +58,16 @@ func (t *Translator) row(put func([]byte) error) error {
 		return err
 	}
 	return put(b)
+}
+
+// latest is what was described last under the table's name. Partitions go under their root's: what is known of this one may be from
+// before an alteration that another has shown, and a delete by the key, or a TRUNCATE, must not bring the old form back.
+func (t *Translator) latest(rel *relation) *relation {
+	last := t.described[rel.OID]
+	if last == nil || last.Schema != rel.Schema || last.Name != rel.Name {
+		return rel
+	}
+	return last
 }
 
 // describe hands out the table's description unless the last one under its OID says the same: leaves go under their root's.
@@ -108,7 +120,10 @@ func (t *Translator) renew(was *relation) (*relation, error) {
 	if !was.inScope {
 		was = rel
 	}
-	derived, ok := derive(&rel.Table, &was.Table, &t.record)
+	derived, ok, err := t.derive(&rel.Table, &was.Table)
+	if err != nil {
+		return nil, err
+	}
 	if !ok {
 		name := ident.Table{Schema: string(t.record.schema), Name: string(t.record.table)}
 		return nil, schemaFault(name.String(), "it was altered on the source, and a change from before has not all of its columns")
@@ -118,40 +133,65 @@ func (t *Translator) renew(was *relation) (*relation, error) {
 	return rel, nil
 }
 
-// outgrown is the table as the catalogue was read last, if the change fits that: a derived description may have columns that are
-// dropped, and a change from after that must not be taken for one that left them alone.
+// outgrown is the table as the catalogue was read last, if only that fits the change. Where both do, the derived description stays, for
+// the next change may show that the alteration is still to come. But it may have a column that is dropped, and a change from after that
+// must not be taken for one that left it alone.
 func (t *Translator) outgrown(was *relation) (*relation, error) {
 	table, ok, err := t.catalog.Table(string(t.record.schema), string(t.record.table), false)
 	if err != nil || !ok {
 		return was, err
 	}
 	now := &relation{Table: table, inScope: true, asked: time.Now()}
-	if !now.fits(&t.record) {
+	if !now.fits(&t.record) || was.fits(&t.record) && !(t.record.action == 'U' && t.record.lacksDropped(&was.Table, &now.Table)) {
 		return was, nil
 	}
 	t.known[string(t.name)] = now
 	return now, nil
 }
 
-// derive describes the table as the change has it: an insert, or an old row under FULL, has all columns; an update may lack
-// those that it did not touch. Keys and modifiers are those of columns that are still there, or were known before. A delete by
-// its key says nothing of the others, and needs none: it is not alike when the key is not.
-func derive(now, before *Table, r *record) (Table, bool) {
-	derived := *now
-	derived.Columns, derived.Generated = nil, nil
+// lacksDropped tells whether a column that is there no more is not in the change.
+func (r *record) lacksDropped(was, now *Table) bool {
+	return slices.ContainsFunc(was.Columns, func(c Column) bool { return now.index([]byte(c.Name), 0) < 0 && r.field(c.Name) == nil })
+}
+
+// derive describes the table as the change has it: under the columns that are there now, or were known before, if those are the
+// change's. Else it must list them: an insert, or an old row under FULL, has all columns; an update may lack those that it did not
+// touch; a delete by its key says nothing of the others.
+func (t *Translator) derive(now, before *Table) (derived Table, ok bool, err error) {
+	derived = *now
+	switch {
+	case now.covers(&t.record):
+		derived.Columns = slices.Clone(now.Columns)
+	case before.Identity == now.Identity && before.covers(&t.record):
+		derived.Columns, derived.Generated = slices.Clone(before.Columns), before.Generated
+	default:
+		if derived.Columns, derived.Generated, ok = listColumns(now, before, &t.record); !ok {
+			return derived, false, nil
+		}
+	}
+	for i := range derived.Columns {
+		if ok, err = t.modify(&derived.Columns[i], now, before); err != nil || !ok {
+			return derived, false, err
+		}
+	}
+	return derived, derived.fits(&t.record), nil
+}
+
+// listColumns are the columns that the change lists. Their keys are those of columns that are still there, or were known before.
+func listColumns(now, before *Table, r *record) (columns []Column, generated []string, ok bool) {
 	fields := r.columns
 	if now.Identity == 'f' && r.action != 'I' {
 		fields = r.identity
 	} else if r.action == 'D' {
-		return Table{}, false
+		return nil, nil, false
 	}
 	for i, f := range fields {
 		oid, err := strconv.ParseUint(string(f.typeOID), 10, 32)
 		if err != nil {
-			return Table{}, false
+			return nil, nil, false
 		}
 		if now.generated(f.name) || before.generated(f.name) {
-			derived.Generated = append(derived.Generated, string(f.name))
+			generated = append(generated, string(f.name))
 			continue
 		}
 		c := Column{Name: string(f.name), TypeOID: uint32(oid), Modifier: -1, Toastable: true}
@@ -161,15 +201,43 @@ func derive(now, before *Table, r *record) (Table, bool) {
 				break
 			}
 		}
-		derived.Columns = append(derived.Columns, c)
+		columns = append(columns, c)
 	}
 	for _, c := range now.Columns {
 		if r.action == 'U' && now.Identity != 'f' && c.Toastable && !listed(fields, c.Name) {
-			derived.Columns = append(derived.Columns, c)
+			columns = append(columns, c)
 		}
 	}
-	rel := relation{Table: derived}
-	return derived, rel.fits(r)
+	return columns, generated, true
+}
+
+// modify gives a column the modifier that the change has for it: the catalogue's may be of later. Of a column that the change leaves
+// out, the one that was known before is the best guess. ok is false if nobody knows what the type's name stands for.
+func (t *Translator) modify(c *Column, now, before *Table) (ok bool, err error) {
+	f := t.record.field(c.Name)
+	if f == nil {
+		if at := before.index([]byte(c.Name), 0); at >= 0 && before.Columns[at].TypeOID == c.TypeOID {
+			c.Type, c.Modifier = before.Columns[at].Type, before.Columns[at].Modifier
+		}
+		return true, nil
+	}
+	for _, side := range []*Table{now, before} {
+		at := side.index(f.name, 0)
+		if at < 0 || side.Columns[at].TypeOID != c.TypeOID {
+			continue
+		}
+		if have := side.Columns[at]; have.Type == "" || f.named(have.Type) {
+			c.Type, c.Modifier = have.Type, have.Modifier
+			return true, nil
+		}
+	}
+	c.Type, c.Modifier = f.typeName(), -1
+	if !modified(c.TypeOID, c.Type) {
+		return true, nil
+	}
+	oid, modifier, err := t.catalog.Modifier(c.Type)
+	c.Modifier = modifier
+	return oid == c.TypeOID && modifier >= 0, err
 }
 
 func (rel *relation) oldMark() byte {
@@ -179,32 +247,41 @@ func (rel *relation) oldMark() byte {
 	return 'K'
 }
 
-// fits tells whether the record's columns are the known ones: all of them, of the same types, but for what the kind of change
-// may leave out.
-func (rel *relation) fits(r *record) bool {
+// fits tells whether the record's columns are the known ones: all of them, of the same types and modifiers, but for what the kind
+// of change may leave out.
+func (t *Table) fits(r *record) bool { return t.matches(r, true) }
+
+// covers is fits whatever the modifiers are.
+func (t *Table) covers(r *record) bool { return t.matches(r, false) }
+
+func (t *Table) matches(r *record, modifiers bool) bool {
 	switch r.action {
 	case 'I':
-		return rel.covers(r.columns, func(Column) bool { return false })
+		return t.lists(r.columns, modifiers, func(Column) bool { return false })
 	case 'D':
-		return rel.covers(r.identity, rel.beyondKey)
+		return t.lists(r.identity, modifiers, t.beyondKey)
 	}
-	return rel.covers(r.columns, func(c Column) bool { return c.Toastable }) && rel.covers(r.identity, rel.beyondKey)
+	return t.lists(r.columns, modifiers, func(c Column) bool { return c.Toastable }) && t.lists(r.identity, modifiers, t.beyondKey)
 }
 
-func (rel *relation) beyondKey(c Column) bool { return rel.Identity != 'f' && !c.Key }
+func (t *Table) beyondKey(c Column) bool { return t.Identity != 'f' && !c.Key }
 
-func (rel *relation) covers(fields []field, mayLack func(Column) bool) bool {
+func (t *Table) lists(fields []field, modifiers bool, mayLack func(Column) bool) bool {
 	seen := 0
 	var have [64]bool // wider tables are counted only
 	for i, f := range fields {
-		at := rel.index(f.name, i)
+		at := t.index(f.name, i)
 		if at < 0 {
-			if rel.generated(f.name) {
+			if t.generated(f.name) {
 				continue
 			}
 			return false
 		}
-		if oid, err := strconv.ParseUint(string(f.typeOID), 10, 32); err != nil || rel.Columns[at].TypeOID != uint32(oid) {
+		c := &t.Columns[at]
+		if oid, err := strconv.ParseUint(string(f.typeOID), 10, 32); err != nil || c.TypeOID != uint32(oid) {
+			return false
+		}
+		if modifiers && c.Type != "" && !f.named(c.Type) {
 			return false
 		}
 		seen++
@@ -212,10 +289,10 @@ func (rel *relation) covers(fields []field, mayLack func(Column) bool) bool {
 			have[at] = true
 		}
 	}
-	if seen == len(rel.Columns) {
+	if seen == len(t.Columns) {
 		return true
 	}
-	for i, c := range rel.Columns {
+	for i, c := range t.Columns {
 		if i < len(have) && !have[i] && !mayLack(c) {
 			return false
 		}

@@ -172,6 +172,23 @@ func (s *scanner) unit() rune {
 	return rune(n)
 }
 
+// typeOIDKey comes after a type's name.
+var typeOIDKey = []byte(`,"typeoid":`)
+
+// typeToken takes a type's name with its quotation marks. It is not always a JSON string, but always ends before the next key, which
+// neither a JSON string nor a quoted name can hold: the one would have a backslash before the quotation mark, the other two marks.
+func (s *scanner) typeToken() []byte {
+	s.space()
+	end := bytes.Index(s.rest, typeOIDKey)
+	if end < 0 {
+		s.fail("a type's name without its number")
+		return nil
+	}
+	token := s.rest[:end:end]
+	s.rest = s.rest[end:]
+	return token
+}
+
 // kind says what a scalar is.
 type kind byte
 

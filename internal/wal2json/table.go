@@ -26,7 +26,10 @@ type Column struct {
 	Name     string
 	TypeOID  uint32
 	Modifier int32
-	Key      bool // part of the replica identity
+	// Type is the type's name with its modifier, as format_type gives it under an empty search_path. It is "" for types that take no
+	// modifier: their OID says all, and their name may change.
+	Type string
+	Key  bool // part of the replica identity
 	// Toastable: the value may be stored apart, and is left out of an update that did not touch it.
 	Toastable bool
 	NotNull   bool

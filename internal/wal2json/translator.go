@@ -9,11 +9,12 @@ import (
 	"timeferry/internal/fault"
 )
 
-// Options are what wal2json must be asked for, names and values in turn. quoted asks for numbers as strings, which plugins
+// Options are what wal2json must be asked for, names and values in turn. The names of the types, which cost the most, are the only mark
+// that an altered modifier leaves in the stream: numeric(8,2) and numeric(10,3) have one OID. quoted asks for numbers as strings, which plugins
 // from 2.6 on know: only then NaN and the infinities are told from NULL.
 func Options(quoted bool) []string {
 	o := []string{"format-version", "2", "include-xids", "true", "include-timestamp", "true", "include-lsn", "true",
-		"include-origin", "true", "include-type-oids", "true", "include-types", "false"}
+		"include-origin", "true", "include-type-oids", "true", "include-types", "true"}
 	if quoted {
 		o = append(o, "numeric-data-types-as-string", "true")
 	}
@@ -24,6 +25,8 @@ func Options(quoted bool) []string {
 // because what was said before does not fit the stream.
 type Catalog interface {
 	Table(schema, name string, fresh bool) (t Table, ok bool, err error)
+	// Modifier says which type the server takes a name for, and with which modifier; OID 0 if it knows no such type.
+	Modifier(typeName string) (oid uint32, modifier int32, err error)
 }
 
 // Translator translates one session's objects. Not safe for concurrent use. Build it with NewTranslator.

@@ -10,7 +10,7 @@ import (
 
 // FuzzTranslate: no object makes the translator panic, give a message that does not decode, or give an error without a class.
 func FuzzTranslate(f *testing.F) {
-	key := `{"name":"id","typeoid":23,"value":1}`
+	key := `{"name":"id","type":"integer","typeoid":23,"value":1}`
 	for _, seed := range []string{begin, commit, change1("I", "plain", row, ""), change1("U", "plain", row, key), change1("U", "whole", key, key), change1("D", "plain", "", key),
 		change1("T", "plain", "", ""), change1("I", "leaf", row, ""), `{"action":"M","transactional":true,"prefix":"a","content":"b\u00e9"}`} {
 		f.Add([]byte(seed))

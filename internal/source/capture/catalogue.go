@@ -23,12 +23,12 @@ SELECT n.nspname, c.relname, u.oid, un.nspname, u.relname, u.relreplident::text,
 FROM members m JOIN pg_catalog.pg_class c ON c.oid = m.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_class u ON u.oid = m.under JOIN pg_catalog.pg_namespace un ON un.oid = u.relnamespace`
 
-// columnsSQL reads the columns of tables, and which are of the replica identity.
+// columnsSQL reads the columns of tables, the names of those types that take a modifier, and which are of the replica identity.
 const columnsSQL = `
-SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attgenerated <> '', a.attstorage <> 'p', a.attnotnull,
+SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, CASE WHEN y.typmodin <> 0 THEN pg_catalog.format_type(a.atttypid, a.atttypmod) ELSE '' END, a.attgenerated <> '', a.attstorage <> 'p', a.attnotnull,
 	EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
 		AND (c.relreplident = 'd' AND i.indisprimary AND i.indimmediate OR c.relreplident = 'i' AND i.indisreplident))
-FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
 WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`
 
 // chunksSQL lists the chunks of hypertables. They are partitions that TimescaleDB makes by itself, and that join no publication.
@@ -57,7 +57,26 @@ func (c *catalogue) Table(schema, name string, fresh bool) (t wal2json.Table, ok
 	return t, ok, nil
 }
 
-func (c *catalogue) read() error {
+// Modifier asks the server what it takes a type's name for. The question is only prepared: its answer's description is what counts.
+func (c *catalogue) Modifier(typeName string) (oid uint32, modifier int32, err error) {
+	err = c.ask(func(tx pgx.Tx) error {
+		described, err := tx.Conn().Prepare(c.ctx, "", "SELECT NULL::"+typeName)
+		switch state := sqlState(err); {
+		case state == "": // also for what is no answer of the server's
+		case state[:2] == "42", state[:2] == "22", state[:2] == "3F": // no such type or schema, or no such modifier
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the modifier of type %s: %w", typeName, err)
+		}
+		oid, modifier = described.Fields[0].DataTypeOID, described.Fields[0].TypeModifier
+		return nil
+	})
+	return oid, modifier, err
+}
+
+// ask runs do in a transaction that sees one moment. Types have the names that they have in the stream, see pgkit.DialReplication.
+func (c *catalogue) ask(do func(tx pgx.Tx) error) error {
 	conn, err := pgkit.Dial(c.ctx, c.r.Source, "receiver")
 	if err != nil {
 		return err
@@ -67,6 +86,15 @@ func (c *catalogue) read() error {
 	if err != nil {
 		return err
 	}
+	if _, err := tx.Exec(c.ctx, "SET LOCAL search_path = ''"); err != nil {
+		return err
+	}
+	return do(tx)
+}
+
+func (c *catalogue) read() error { return c.ask(c.readTables) }
+
+func (c *catalogue) readTables(tx pgx.Tx) error {
 	if err := c.complete(tx); err != nil {
 		return err
 	}
@@ -162,7 +190,7 @@ func readColumns(ctx context.Context, tx pgx.Tx, of []uint32) (columns map[uint3
 	var oid uint32
 	var isGenerated bool
 	var c wal2json.Column
-	_, err = pgx.ForEachRow(rows, []any{&oid, &c.Name, &c.TypeOID, &c.Modifier, &isGenerated, &c.Toastable, &c.NotNull, &c.Key}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &c.Name, &c.TypeOID, &c.Modifier, &c.Type, &isGenerated, &c.Toastable, &c.NotNull, &c.Key}, func() error {
 		if isGenerated {
 			generated[oid] = append(generated[oid], c.Name)
 		} else {

@@ -32,7 +32,15 @@ CREATE TABLE log (at int, what text);
 CREATE TABLE part (id int, v text, w int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
 CREATE TABLE part_a PARTITION OF part FOR VALUES FROM (0) TO (100);
 CREATE TABLE part_b (w int, gone int, v text, id int NOT NULL); ALTER TABLE part_b DROP gone; ALTER TABLE part ATTACH PARTITION part_b FOR VALUES FROM (100) TO (200);
-CREATE TABLE outside (id int PRIMARY KEY, v text);
+CREATE SCHEMA "Q S"; CREATE TYPE "Q S"."T""q"; CREATE FUNCTION "Q S".tq_in(cstring, oid, int4) RETURNS "Q S"."T""q" LANGUAGE internal IMMUTABLE STRICT AS 'numeric_in';
+CREATE FUNCTION "Q S".tq_out("Q S"."T""q") RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'numeric_out';
+CREATE TYPE "Q S"."T""q" (INPUT = "Q S".tq_in, OUTPUT = "Q S".tq_out, TYPMOD_IN = numerictypmodin, TYPMOD_OUT = numerictypmodout, LIKE = numeric);
+CREATE TYPE "Q S"."Mood, ""typeoid"":" AS ENUM ('so');
+CREATE TABLE priced (id int PRIMARY KEY, n numeric(8,2) NOT NULL, ts timestamp(0), v varchar(10), an numeric(8,2)[], iv interval day to second(2), bi bit(2), vb bit varying(3), c char(3),
+	md mood, pr price, q "Q S"."T""q"(8,2), aq "Q S"."T""q"(8,2)[], qm "Q S"."Mood, ""typeoid"":");
+CREATE TABLE parted (id int PRIMARY KEY, n numeric(8,2) NOT NULL) PARTITION BY RANGE (id); CREATE TABLE parted_a PARTITION OF parted FOR VALUES FROM (0) TO (100);
+CREATE TABLE parted_b PARTITION OF parted FOR VALUES FROM (100) TO (200);
+CREATE TABLE outside (id int PRIMARY KEY, v text, qm "Q S"."Mood, ""typeoid"":" DEFAULT 'so');
 CREATE SCHEMA other; CREATE TABLE other.kinds (id int PRIMARY KEY);`
 
 // scenarios are what an application may do; the events of both plugins must be the same.
@@ -65,6 +73,16 @@ var scenarios = []struct {
 		`BEGIN; INSERT INTO log VALUES (4, 'gone'); ROLLBACK`}},
 	{"altered tables", []string{`ALTER TABLE toasted ADD COLUMN extra text DEFAULT 'd'`, `INSERT INTO toasted VALUES (5, 'a', 'b', 1, 'e')`, `ALTER TABLE toasted DROP COLUMN n`,
 		`INSERT INTO toasted VALUES (6, 'a', 'b', 'e')`, `UPDATE toasted SET extra = 'f'`}},
+	{"altered modifiers", []string{`INSERT INTO priced VALUES (1, 1.23, '2026-01-01 00:00:01', 'v', '{1.23}', '1 day', B'11', B'111', 'c', 'sad', 1, '1.23', '{1.23}', 'so')`,
+		`ALTER TABLE priced ALTER n TYPE numeric(10,3), ALTER ts TYPE timestamp(6), ALTER v TYPE varchar(20), ALTER an TYPE numeric(10,3)[], ALTER q TYPE "Q S"."T""q"(10,3), ALTER aq TYPE "Q S"."T""q"(10,3)[]`,
+		`INSERT INTO priced VALUES (2, 1.234, '2026-01-01 00:00:01.234567', 'longer than ten', '{1.234}', '1 day', B'11', B'111', 'c', 'sad', 1, '1.234', '{1.234}', NULL)`,
+		`ALTER TABLE priced ALTER n TYPE numeric(12,4)`, `ALTER TABLE priced ALTER n TYPE numeric(14,5), ALTER c TYPE char(5)`, `UPDATE priced SET n = 2.34567`,
+		`BEGIN; ALTER TABLE priced ALTER iv TYPE interval, ALTER bi TYPE "bit", ALTER vb TYPE bit varying; INSERT INTO priced (id, n) VALUES (3, 3.14159); ALTER TABLE priced ALTER n TYPE numeric, ALTER v TYPE varchar;
+			UPDATE priced SET n = n / 3; DELETE FROM priced WHERE id = 1; ALTER TABLE priced ALTER v TYPE text; INSERT INTO priced (id, n) VALUES (4, 1); COMMIT`,
+		`ALTER TABLE priced ALTER n TYPE numeric(9,1)`, `UPDATE priced SET id = 5 WHERE id = 2`}},
+	{"altered modifiers of partitions", []string{`INSERT INTO parted VALUES (1, 1.23), (101, 1.23)`, `ALTER TABLE parted ALTER n TYPE numeric(10,3)`, `INSERT INTO parted VALUES (2, 1.234)`,
+		`DELETE FROM parted WHERE id = 101`, `INSERT INTO parted VALUES (102, 1.234)`, `ALTER TABLE parted ALTER n TYPE numeric(12,4)`, `INSERT INTO parted VALUES (103, 1.2345)`, `UPDATE parted SET n = 1.2345, id = id + 110 WHERE id < 3`,
+		`TRUNCATE parted`, `INSERT INTO parted VALUES (1, 1.2345)`}},
 	{"one COPY of four rows", []string{`COPY (SELECT 1) TO STDOUT`, `INSERT INTO whole SELECT 9, 'same', 'row' FROM generate_series(1, 4)`}},
 }
 
@@ -73,11 +91,11 @@ func newScenario(t *testing.T, src *pgtest.Database, name string) {
 	t.Helper()
 	src.Exec(t, scenarioSetup)
 	// Before 13 the partitions themselves are published.
-	with, parts := "WITH (publish_via_partition_root = true)", "part"
+	with, parts := "WITH (publish_via_partition_root = true)", "part, parted"
 	if src.QueryValue(t, "SELECT current_setting('server_version_num')::int >= 130000") != "t" {
-		with, parts = "", "part_a, part_b"
+		with, parts = "", "part_a, part_b, parted_a, parted_b"
 	}
-	src.Exec(t, `CREATE PUBLICATION changes FOR TABLE kinds, toasted, keyed, whole, "Odd ""Name""; \ 'q'", `+parts+` `+with)
+	src.Exec(t, `CREATE PUBLICATION changes FOR TABLE kinds, toasted, keyed, whole, priced, "Odd ""Name""; \ 'q'", `+parts+` `+with)
 	src.Exec(t, `CREATE PUBLICATION inserts FOR TABLE log WITH (publish = 'insert, truncate')`)
 	for _, plugin := range []string{"pgoutput", "wal2json"} {
 		src.Exec(t, `SELECT pg_create_logical_replication_slot($1, $2)`, name+"_"+plugin, plugin)

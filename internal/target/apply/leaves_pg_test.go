@@ -71,6 +71,10 @@ func newOld(t *testing.T, schema string) *old { return newStreamed(t, 12, schema
 
 // newStreamed is newOld for a source of any version.
 func newStreamed(t *testing.T, major int, schema string) *old {
+	return newStreamedBy(t, "pgoutput", major, schema)
+}
+
+func newStreamedBy(t *testing.T, plugin string, major int, schema string) *old {
 	o := &old{src: pgtest.SourceOf(t, major), leaves: map[ident.Table]ledger.Leaf{}}
 	o.src.Exec(t, schema)
 	conn := o.src.Conn(t)
@@ -86,13 +90,13 @@ func newStreamed(t *testing.T, major int, schema string) *old {
 	for _, l := range found {
 		o.leaves[l.Table] = ledger.Leaf{Table: l.Table, Root: l.Root, Bounds: l.Bounds, Alike: l.Alike}
 	}
-	o.src.Exec(t, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", publication)
+	o.src.Exec(t, "SELECT pg_create_logical_replication_slot($1, $2)", publication, plugin)
 	o.sp, err = spool.Open(t.TempDir(), spool.Options{SegmentBytes: 1 << 20})
 	require.NoError(t, err)
 	receiving, stop := context.WithCancel(context.Background())
 	received := make(chan error, 1)
 	go func() {
-		received <- (&capture.Receiver{Source: o.src.Endpoint, Slot: publication, Publications: []string{publication}, Spool: o.sp, Log: testLog(t)}).Run(receiving, nil)
+		received <- (&capture.Receiver{Source: o.src.Endpoint, Slot: publication, Plugin: plugin, Publications: []string{publication}, Spool: o.sp, Log: testLog(t)}).Run(receiving, nil)
 	}()
 	t.Cleanup(func() {
 		stop()
