@@ -16,6 +16,17 @@ type Point string
 
 // The points, in the order in which a change comes by them. Each stands around one step that a crash may separate from the next.
 const (
+	// The spool is opened: its directory's name is made durable.
+	BeforeHomeFsync Point = "before the fsync of the directory that the spool is in"
+	AfterHomeFsync  Point = "after the fsync of the directory that the spool is in"
+	// The note of which server the spool's positions are of: written beside the old one, and put in its place; without a spool it is
+	// a row on the target.
+	BeforeNoteFsync    Point = "before the note's fsync"
+	AfterNoteFsync     Point = "after the note's fsync"
+	AfterNoteRename    Point = "after the note took the old one's place"
+	AfterNoteNameFsync Point = "after the fsync of the note's name"
+	BeforeStreamSource Point = "before the note's commit on the target"
+	AfterStreamSource  Point = "after the note's commit on the target"
 	// The spool's segments: a file is made, written, and made durable with its name; it is cut back or removed.
 	SegmentCreated   Point = "segment created"
 	BeforeWrite      Point = "before a write to the spool"
@@ -34,6 +45,12 @@ const (
 	// A backlog taken in bulk: the slot is advanced.
 	BeforeAdvance Point = "before the slot is advanced"
 	AfterAdvance  Point = "after the slot is advanced"
+	// Lanes are taken away from whoever used them.
+	BeforeClaim Point = "before the commit that claims the lanes"
+	AfterClaim  Point = "after the commit that claims the lanes"
+	// A new label of an enum type is carried over, in a transaction of its own.
+	BeforeLabel Point = "before the commit of a label"
+	AfterLabel  Point = "after the commit of a label"
 	// The target's transaction: a part of it sent, all of it and the position sent, committed, and its WAL on the disk.
 	AfterPart     Point = "after a part of a transaction on the target"
 	BeforeLane    Point = "before the commit of a lane"
@@ -47,8 +64,10 @@ const (
 
 // Points lists all of them, for tests that go through them one by one.
 func Points() []Point {
-	return []Point{SegmentCreated, BeforeWrite, AfterWrite, BeforeFsync, AfterFsync, BeforeNamesFsync, AfterNamesFsync, BeforeCut, AfterCut, BeforeRemove,
-		AfterRemove, BeforeConfirm, AfterConfirm, BeforeAdvance, AfterAdvance, AfterPart, BeforeLane, AfterLane, BeforeCommit, AfterCommit, BeforeFlush, AfterFlush, AfterPosition}
+	return []Point{BeforeHomeFsync, AfterHomeFsync, BeforeNoteFsync, AfterNoteFsync, AfterNoteRename, AfterNoteNameFsync, BeforeStreamSource, AfterStreamSource,
+		SegmentCreated, BeforeWrite, AfterWrite, BeforeFsync, AfterFsync, BeforeNamesFsync, AfterNamesFsync, BeforeCut, AfterCut, BeforeRemove, AfterRemove,
+		BeforeConfirm, AfterConfirm, BeforeAdvance, AfterAdvance, BeforeClaim, AfterClaim, BeforeLabel, AfterLabel,
+		AfterPart, BeforeLane, AfterLane, BeforeCommit, AfterCommit, BeforeFlush, AfterFlush, AfterPosition}
 }
 
 var hook atomic.Pointer[func(Point)]

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+
+	"timeferry/internal/failpoint"
 )
 
 // sourceName is the file that says whose changes the spool holds.
@@ -40,9 +42,11 @@ func (s *Spool) SetSource(note string) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return diskError("write spool", sourceName, err)
 	}
+	failpoint.At(failpoint.AfterNoteRename)
 	if err := syncDirectory(s.dir); err != nil {
 		return diskError("write spool", sourceName, err)
 	}
+	failpoint.At(failpoint.AfterNoteNameFsync)
 	return nil
 }
 
@@ -52,5 +56,8 @@ func writeDurably(path, content string) error {
 		return err
 	}
 	_, err = f.WriteString(content)
-	return errors.Join(err, f.Sync(), f.Close())
+	failpoint.At(failpoint.BeforeNoteFsync)
+	err = errors.Join(err, f.Sync(), f.Close())
+	failpoint.At(failpoint.AfterNoteFsync)
+	return err
 }

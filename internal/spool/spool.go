@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"timeferry/internal/change"
+	"timeferry/internal/failpoint"
 	"timeferry/internal/fault"
 	"timeferry/internal/segment"
 )
@@ -115,9 +116,11 @@ func Open(dir string, o Options) (*Spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, diskError("make spool directory", dir, err)
 	}
+	failpoint.At(failpoint.BeforeHomeFsync)
 	if err := syncDirectory(filepath.Dir(dir)); err != nil {
 		return nil, diskError("make spool directory", dir, err)
 	}
+	failpoint.At(failpoint.AfterHomeFsync)
 	lock, err := lockDirectory(dir)
 	if err != nil {
 		return nil, err

@@ -49,7 +49,12 @@ func childProcess(text string) error {
 			select {} // nothing happens after the point
 		}
 	})
-	p, err := openPipeline(o.Config, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	p, err := openPipeline(o.Config, log)
+	for deadline := time.Now().Add(30 * time.Second); err != nil && o.Config.Direct && time.Now().Before(deadline); { // the target is away: an activity is tried again
+		time.Sleep(100 * time.Millisecond)
+		p, err = openPipeline(o.Config, log)
+	}
 	if err != nil {
 		return err
 	}

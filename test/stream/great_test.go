@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"timeferry/internal/testkit/pgtest"
 )
 
 // mostMemory is what a process that streams may take, whatever the source does.
@@ -26,7 +28,7 @@ func greatTransaction(t *testing.T, direct bool) {
 	if soak() > 0 {
 		rows = 5_000_000
 	}
-	v := newVictim(t, firstSeed(t))
+	v := newVictim(t, firstSeed(t), pgtest.OwnSource)
 	v.config.SegmentBytes, v.config.BatchChanges, v.config.Direct = 0, 0, direct
 	c := startChild(t, order{Config: v.config})
 	began := time.Now()

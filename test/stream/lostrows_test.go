@@ -10,11 +10,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"timeferry/internal/testkit/pgtest"
 )
 
 // The cases in which another tool is known to lose rows, or to make some up, from the source's log to the target's tables.
 func TestRowsThatOthersLose(t *testing.T) {
-	w := newWorld(t, false)
+	w := newWorld(t, pgtest.OwnSource, false)
 	w.config.SegmentBytes = 16 << 10
 	for _, c := range []struct {
 		name string

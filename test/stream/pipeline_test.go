@@ -8,11 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"timeferry/internal/change"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/relay"
 	"timeferry/internal/source/capture"
+	preparation "timeferry/internal/source/prepare" // a move of the workload has the name, too
 	"timeferry/internal/spool"
 	"timeferry/internal/target/apply"
 	"timeferry/internal/target/ledger"
@@ -25,12 +28,10 @@ type config struct {
 	Dir                string
 	SegmentBytes       int64
 	BatchChanges       int
-	Lanes              int // over which even small batches are applied; 0: one
 	BatchBytes         int64
 	Silence            time.Duration
 	Tables, Hypertable []ident.Table
-	// Direct leaves the spool out: buffer: source.
-	Direct bool
+	combination
 }
 
 // pipeline is what activities/stream.go makes of a slot, a spool and a target: the receiver and the apply share the spool, which
@@ -100,7 +101,7 @@ func openPipeline(c config, log *slog.Logger) (*pipeline, error) {
 		between, err := openRelay(c.Target)
 		return &pipeline{config: c, log: log, relay: between}, err
 	}
-	s, err := spool.Open(c.Dir, spool.Options{SegmentBytes: c.SegmentBytes})
+	s, err := spool.Open(c.Dir, spool.Options{SegmentBytes: c.SegmentBytes, Compress: c.Compress})
 	if err != nil {
 		return nil, err
 	}
@@ -109,13 +110,29 @@ func openPipeline(c config, log *slog.Logger) (*pipeline, error) {
 
 // openRelay begins where the target is.
 func openRelay(target pgkit.Endpoint) (*relay.Relay, error) {
-	conn, err := pgkit.Dial(context.Background(), target, "relay")
+	m := relay.Memory{Keep: func(note string) error {
+		return asAdmin(target, func(ctx context.Context, conn *pgx.Conn) error { return ledger.SetStreamSource(ctx, conn, note) })
+	}}
+	err := asAdmin(target, func(ctx context.Context, conn *pgx.Conn) error {
+		applied, err := ledger.FlushedPosition(ctx, conn)
+		if err != nil {
+			return err
+		}
+		m.Applied = applied.LSN
+		m.Source, err = ledger.StreamSource(ctx, conn)
+		return err
+	})
+	return relay.New(m), err
+}
+
+// asAdmin does something over a connection of its own.
+func asAdmin(target pgkit.Endpoint, do func(context.Context, *pgx.Conn) error) error {
+	ctx := context.Background()
+	conn, err := pgkit.Dial(ctx, target, "relay")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { _ = conn.Close(context.Background()) }() // only read from
-	applied, err := ledger.FlushedPosition(context.Background(), conn)
-	return relay.New(relay.Memory{Applied: applied.LSN, Keep: func(string) error { return nil }}), err
+	return errors.Join(do(ctx, conn), conn.Close(ctx))
 }
 
 // reopened makes an interruption what the applier opens a new feed for, as activities/direct.go does.
@@ -130,7 +147,7 @@ func (r reopened) Next(ctx context.Context) (spool.Record, error) {
 }
 
 func (p *pipeline) receive() {
-	r := capture.Receiver{Source: p.Source, Slot: p.Slot, Publications: []string{p.Publication}, Spool: p.spool, Silence: p.Silence, Log: p.log}
+	r := capture.Receiver{Source: p.Source, Slot: p.Slot, Plugin: p.Plugin, Publications: []string{p.Publication}, Spool: p.spool, Silence: p.Silence, Log: p.log}
 	if p.Direct {
 		r.Spool = p.relay
 	}
@@ -144,7 +161,7 @@ func (p *pipeline) receive() {
 }
 
 func (p *pipeline) apply() {
-	o := apply.Options{Target: p.Target, Starts: map[ident.Table]change.LSN{}, Hypertables: map[ident.Table]bool{}, ReplicaRole: true,
+	o := apply.Options{Target: p.Target, Starts: map[ident.Table]change.LSN{}, Hypertables: map[ident.Table]bool{}, ReplicaRole: true, Source: preparation.Catalogue{Source: p.Source}, FollowDDL: p.Follow,
 		BatchChanges: p.BatchChanges, Lanes: p.Lanes, LaneChanges: 1, BatchBytes: p.BatchBytes, Silence: p.Silence, Log: p.log}
 	for _, t := range p.Tables {
 		o.Starts[t] = 0
@@ -203,5 +220,9 @@ func (p *pipeline) stopReceive() error {
 
 // stop ends both and closes the spool.
 func (p *pipeline) stop() error {
-	return errors.Join(p.stopApply(), p.stopReceive(), p.spool.Close())
+	err := errors.Join(p.stopApply(), p.stopReceive())
+	if p.Direct {
+		return err
+	}
+	return errors.Join(err, p.spool.Close())
 }

@@ -62,14 +62,12 @@ CREATE SCHEMA ` + oddSchema + `;
 	case onSource:
 		b.WriteString(`
 CREATE TABLE by_index (a int, b text NOT NULL, gone1 int, c int NOT NULL, v text);
-CREATE TABLE dropped (gone1 int, id int PRIMARY KEY, gone2 text NOT NULL DEFAULT 'x', v text, w int);
-INSERT INTO dropped VALUES (1, 1, 'y', 'z', 2); DELETE FROM dropped;
-ALTER TABLE dropped DROP gone1, DROP gone2; ALTER TABLE by_index DROP gone1;`)
+ALTER TABLE by_index DROP gone1;`)
 	default:
 		b.WriteString(`
-CREATE TABLE by_index (v text, c int NOT NULL, b text NOT NULL, a int);
-CREATE TABLE dropped (w int, more text DEFAULT 'default', v text, id int PRIMARY KEY);`)
+CREATE TABLE by_index (v text, c int NOT NULL, b text NOT NULL, a int);`)
 	}
+	b.WriteString(droppedTable(s))
 	b.WriteString(`
 CREATE UNIQUE INDEX by_index_key ON by_index (c, b);
 ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_key;
@@ -77,6 +75,16 @@ CREATE TABLE ` + oddTable + ` ("select" int PRIMARY KEY, "a b" text, "x""y" text
 `)
 	b.WriteString(partitioned(s) + oursOnly(s))
 	return b.String()
+}
+
+// droppedTable makes the table that columns were dropped from, and that others are added to.
+func droppedTable(s side) string {
+	if s != onSource {
+		return "CREATE TABLE dropped (w int, more text DEFAULT 'default', v text, id int PRIMARY KEY);"
+	}
+	return `CREATE TABLE dropped (gone1 int, id int PRIMARY KEY, gone2 text NOT NULL DEFAULT 'x', v text, w int);
+INSERT INTO dropped VALUES (1, 1, 'y', 'z', 2); DELETE FROM dropped;
+ALTER TABLE dropped DROP gone1, DROP gone2;`
 }
 
 // partitioned is a partition tree of two levels; one table elsewhere.
@@ -153,8 +161,8 @@ func (w *world) tables() []table {
 	list := tables()
 	for i := range list {
 		if list[i].name == "public.dropped" {
-			for n := range w.columns {
-				list[i].columns += fmt.Sprintf(", x%d", n+1)
+			for n := range w.added {
+				list[i].columns += fmt.Sprintf(", x%d", n)
 			}
 		}
 	}

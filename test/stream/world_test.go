@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -30,8 +31,8 @@ type world struct {
 	onSource               *pgx.Conn
 	onTarget, onNative     *pgx.Conn
 	barriers               int
-	subscribed             bool
-	columns                int // added while running
+	slot, subscribed       bool
+	added, widened         int // columns, while running
 }
 
 // sourceSettings let prepared transactions work, and make the source spill and cut what it decodes.
@@ -43,10 +44,13 @@ var lazySettings = map[string]string{"wal_writer_delay": "10s", "wal_writer_flus
 
 const slotName, nativeSlot, publication = "stream", "stream_native", "stream"
 
+// ownServer starts a server for one test.
+type ownServer func(t testing.TB, settings map[string]string) *pgtest.Database
+
 // newWorld makes a world with a native subscription, or one whose servers are the test's own, to be killed.
-func newWorld(t testing.TB, withNative bool) *world {
+func newWorld(t testing.TB, ownSource ownServer, withNative bool) *world {
 	t.Helper()
-	w := &world{source: pgtest.OwnSource(t, sourceSettings), log: testLog(t)}
+	w := &world{source: ownSource(t, sourceSettings), log: testLog(t)}
 	if withNative {
 		w.target = pgtest.Target(t)
 	} else {
@@ -89,7 +93,20 @@ func (w *world) tablesInScope() []ident.Table {
 func unquote(quoted string) string { return strings.ReplaceAll(quoted[1:len(quoted)-1], `""`, `"`) }
 
 // renew empties the world and starts all followers anew: nothing of what happened before can matter afterwards.
-func (w *world) renew() error {
+func (w *world) renew() (err error) {
+	if err := w.fresh(); err != nil {
+		return err
+	}
+	if w.pipeline, err = openPipeline(w.config, w.log); err != nil {
+		return err
+	}
+	w.pipeline.receive()
+	w.pipeline.apply()
+	return nil
+}
+
+// fresh is renew without the pipeline.
+func (w *world) fresh() error {
 	if err := w.stop(); err != nil {
 		w.log.Warn("stop", "err", err) // it may have been broken, which the caller knows
 	}
@@ -97,24 +114,24 @@ func (w *world) renew() error {
 	if err := w.emptyAll(); err != nil {
 		return err
 	}
+	if err := w.narrowed(); err != nil {
+		return err
+	}
+	if err := w.recordShapes(); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "timeferry-stream-")
 	if err != nil {
 		return err
 	}
 	w.config.Dir = dir
-	if _, err := w.onSource.Exec(context.Background(), "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", slotName); err != nil {
+	if _, err := w.onSource.Exec(context.Background(), "SELECT pg_create_logical_replication_slot($1, $2)", slotName, cmp.Or(w.config.Plugin, pgoutput)); err != nil {
 		return err
 	}
+	w.slot = true
 	if w.native != nil {
-		if err := w.subscribe(); err != nil {
-			return err
-		}
+		return w.subscribe()
 	}
-	if w.pipeline, err = openPipeline(w.config, w.log); err != nil {
-		return err
-	}
-	w.pipeline.receive()
-	w.pipeline.apply()
 	return nil
 }
 
@@ -134,7 +151,7 @@ func (w *world) emptyAll() error {
 	if _, err := w.onSource.Exec(ctx, truncate(false)); err != nil {
 		return err
 	}
-	if _, err := w.onTarget.Exec(ctx, truncate(false)+"; UPDATE timeferry.migration SET applied_lsn = NULL, applied_commit_time = NULL; DELETE FROM timeferry.lanes"); err != nil {
+	if _, err := w.onTarget.Exec(ctx, truncate(false)+"; UPDATE timeferry.migration SET applied_lsn = NULL, applied_commit_time = NULL, stream_source = ''; DELETE FROM timeferry.lanes; DELETE FROM timeferry.shapes"); err != nil {
 		return err
 	}
 	if w.native == nil {
@@ -158,8 +175,12 @@ func (w *world) stop() error {
 	var failed error
 	ctx := context.Background()
 	if w.pipeline != nil {
-		failed = errors.Join(w.pipeline.stop(), os.RemoveAll(w.pipeline.Dir))
+		failed = w.pipeline.stop()
 		w.pipeline = nil
+	}
+	failed = errors.Join(failed, os.RemoveAll(w.config.Dir))
+	w.config.Dir = ""
+	if w.slot {
 		failed = errors.Join(failed, w.dropSlot(ctx))
 	}
 	if w.subscribed {
@@ -174,6 +195,7 @@ func (w *world) dropSlot(ctx context.Context) error {
 	var err error
 	for range 100 { // the walsender may take a moment to see that its receiver is gone
 		if _, err = w.onSource.Exec(ctx, "SELECT pg_drop_replication_slot($1)", slotName); err == nil {
+			w.slot = false
 			return nil
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -249,24 +271,6 @@ func (w *world) nativeFailure() error {
 	if err == nil && failures > 0 {
 		err = fmt.Errorf("the native subscription fails: see %s", w.native.Server.LogFile())
 	}
-	return err
-}
-
-// addColumn adds one to a table, on those that follow before the source, and changes rows with it.
-func (w *world) addColumn() error {
-	n := w.columns + 1
-	sql := fmt.Sprintf("ALTER TABLE dropped ADD COLUMN x%d text DEFAULT 'added'", n)
-	for _, conn := range []*pgx.Conn{w.onTarget, w.onNative, w.onSource} {
-		if conn == nil {
-			continue
-		}
-		if _, err := conn.Exec(context.Background(), sql); err != nil {
-			return err
-		}
-	}
-	w.columns = n
-	_, err := w.onSource.Exec(context.Background(), fmt.Sprintf(`INSERT INTO dropped (id, x%d) SELECT i, 'x' || i FROM generate_series(500, 520) i ON CONFLICT DO NOTHING;
-		UPDATE dropped SET x%[1]d = v WHERE id %% 2 = 0`, n))
 	return err
 }
 

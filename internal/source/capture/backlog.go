@@ -17,16 +17,21 @@ const (
 	// what it gets over by itself is not worth a change.
 	askEvery = 3 * time.Second
 
-	// peekBytes is what the result of one call is to take on the source, in memory and temporary files.
+	// peekBytes is what the result of one call is to take on the source, in memory and temporary files. A call that takes twice as much
+	// there is cancelled, unless it is one of leastWindow.
 	peekBytes = 256 << 20
 	// peekRows bounds a call whose rows are tiny.
 	peekRows = 1_000_000
 	// rowBytes is what the server stores for a row besides its message.
 	rowBytes = 64
-	// firstRatio is how many bytes of result a byte of WAL is taken to give, until there was a call to learn from.
-	firstRatio = 4
-	// leastWindow keeps calls from getting so small that only their beginning is work.
+	// growth is how much further than the one before a call may look: what the next WAL expands to is not known. Compressed values that
+	// are kept out of their rows come to 80 times the WAL that they took.
+	growth = 2
+	// leastWindow keeps calls from getting so small that only their beginning is work. The first call, and the one after a
+	// call that was cancelled, are as small.
 	leastWindow = 8 << 20
+	// blindWindow is as far as a call looks where the source does not say what it takes in temporary files.
+	blindWindow = 64 << 20
 	// rereadMost bounds the WAL that a call has to read: from where the slot restarts, which an open transaction holds back, to
 	// where the call ends. It is read again by every call, and it bounds the greatest transaction, which comes whole.
 	rereadMost = 1 << 30
@@ -36,14 +41,31 @@ const (
 type backlogRule struct {
 	drainFrom, drainTo                 int64
 	peekBytes, leastWindow, rereadMost int64
+	blindWindow                        int64
 	askEvery                           time.Duration
 }
 
-var usualRule = backlogRule{drainFrom: drainFrom, drainTo: drainTo, peekBytes: peekBytes, leastWindow: leastWindow, rereadMost: rereadMost, askEvery: askEvery}
+var usualRule = backlogRule{drainFrom: drainFrom, drainTo: drainTo, peekBytes: peekBytes, leastWindow: leastWindow, rereadMost: rereadMost, blindWindow: blindWindow, askEvery: askEvery}
+
+// lookback is what the calls before teach the next one. The zero value: there was none, or it was cancelled.
+type lookback struct {
+	bytes int64   // of WAL that the last call looked at
+	ratio float64 // bytes of result to bytes of WAL in it
+	blind bool    // the source does not say what a call takes
+}
+
+// bytes is how far the next call looks: no more than what the last one's ratio allows, and than growth.
+func (b backlogRule) bytes(last lookback) int64 {
+	window := min(int64(float64(b.peekBytes)/max(last.ratio, 1)), growth*last.bytes)
+	if last.blind {
+		window = min(window, b.blindWindow)
+	}
+	return max(window, b.leastWindow)
+}
 
 // window is how far the next call looks from position from. ok is false when the stream does better: the rest is less than
 // least, or the slot restarts too far back.
-func (b backlogRule) window(from, restart, flushed change.LSN, least int64, ratio float64) (upTo change.LSN, ok bool) {
+func (b backlogRule) window(from, restart, flushed change.LSN, least int64, last lookback) (upTo change.LSN, ok bool) {
 	if from.BytesBehind(flushed) < max(least, 1) {
 		return 0, false
 	}
@@ -51,12 +73,11 @@ func (b backlogRule) window(from, restart, flushed change.LSN, least int64, rati
 	if restart == 0 || room < b.leastWindow {
 		return 0, false
 	}
-	window := max(int64(float64(b.peekBytes)/max(ratio, 1)), b.leastWindow)
-	return min(from+change.LSN(min(window, room)), flushed), true
+	return min(from+change.LSN(min(b.bytes(last), room)), flushed), true
 }
 
 // worth tells whether the backlog is worth leaving the stream, or not beginning it.
 func (b backlogRule) worth(from change.LSN, s slotState) bool {
-	_, ok := b.window(from, s.restart, s.flushed, b.drainFrom, firstRatio)
+	_, ok := b.window(from, s.restart, s.flushed, b.drainFrom, lookback{})
 	return ok && s.flushed != 0
 }

@@ -28,9 +28,11 @@ type drain struct {
 	onProgress func(Progress)
 	woken      chan struct{}
 	told       time.Time
-	paused     string                   // as it was told
-	missing    error                    // a warning that says so much; it comes before the rows
-	ratio      float64                  // bytes of result to bytes of WAL, in the last call
+	paused     string // as it was told
+	missing    error  // a warning that says so much; it comes before the rows
+	last       lookback
+	gauge      gauge
+	coming     atomic.Bool              // the rows of the call under way
 	received   atomic.Pointer[Progress] // as the reading goroutine left it
 }
 
@@ -40,7 +42,8 @@ const calm = 10 * time.Second
 // runDrain drains until what is left is little, or the other way is better for another reason; then it returns nil. It returns
 // ctx's error when ctx ends, with everything that was received durable.
 func (r *Receiver) runDrain(ctx context.Context, of server, onProgress func(Progress)) error {
-	d := &drain{onProgress: onProgress, woken: make(chan struct{}, 1), ratio: firstRatio}
+	d := &drain{onProgress: onProgress, woken: make(chan struct{}, 1), gauge: gauge{r: r}}
+	defer d.gauge.close()
 	conn, err := pgkit.DialNoticing(ctx, r.Source, "receiver", func(n *pgconn.Notice) {
 		if missing := r.missing(n.SeverityUnlocalized, n.Code, n.Message); missing != nil && d.missing == nil {
 			d.missing = missing
@@ -113,7 +116,7 @@ func (d *drain) rounds(ctx context.Context, of server) error {
 			}
 			continue
 		}
-		upTo, ok := d.r.rule().window(d.end, state.restart, state.flushed, d.r.rule().drainTo, d.ratio)
+		upTo, ok := d.r.rule().window(d.end, state.restart, state.flushed, d.r.rule().drainTo, d.last)
 		if !ok {
 			return nil
 		}
@@ -130,11 +133,21 @@ func (d *drain) round(ctx context.Context, upTo change.LSN) error {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	d.note()
+	d.coming.Store(from.BytesBehind(upTo) <= d.r.rule().leastWindow) // which is never too much
+	watched := d.gauge.watch(reading, d.conn, &d.coming)
 	go func() {
 		n, err := d.peek(reading, upTo)
 		read <- peeked{n, err}
 	}()
 	got := d.await(read, stop)
+	stop()
+	tooMuch := <-watched
+	d.last.blind = d.gauge.blind
+	if tooMuch && got.rows == 0 && sqlState(got.err) == "57014" && ctx.Err() == nil {
+		d.last = lookback{blind: d.last.blind} // the next one is small
+		d.r.at("cancelled")
+		return nil
+	}
 	if got.err != nil {
 		return fmt.Errorf("peek at slot %s: %w", d.r.Slot, got.err)
 	}
@@ -145,7 +158,8 @@ func (d *drain) round(ctx context.Context, upTo change.LSN) error {
 	if d.inTx {
 		return d.disorder("the source gave a part of a transaction")
 	}
-	d.ratio = float64(got.bytes+rowBytes*got.rows) / float64(max(from.BytesBehind(d.end), 1))
+	looked := max(from.BytesBehind(d.end), 1)
+	d.last.bytes, d.last.ratio = looked, float64(got.bytes+rowBytes*got.rows)/float64(looked)
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
@@ -235,6 +249,7 @@ func (d *drain) peek(ctx context.Context, upTo change.LSN) (got size, err error)
 			_, _ = result.Close() // what follows is the error
 			return got, fault.New(fault.Bug, "peek at slot", d.r.Slot, "", "the query gave %d columns", len(row))
 		}
+		d.coming.Store(true)
 		got.rows++
 		got.bytes += int64(len(row[1]))
 		err := d.take(change.LSN(binary.BigEndian.Uint64(row[0])), row[1])

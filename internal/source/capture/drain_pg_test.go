@@ -268,3 +268,47 @@ func TestPublicationDropped(t *testing.T) {
 		}
 	}
 }
+
+// A backlog that begins with rows of the size of their WAL goes on with values that are compressed there to the hundredth part. No call
+// takes much more on the source than it is to, though nothing before tells what the next one will.
+func TestExpandingBacklog(t *testing.T) {
+	const mib = 1 << 20
+	src := pgtest.OwnSource(t, map[string]string{"work_mem": "64kB"})
+	s := newStream(t, src, "expanding")
+	src.Exec(t, `DO $$ BEGIN FOR i IN 1..20 LOOP
+		INSERT INTO events SELECT 100, i * 1000 + n, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 60)) FROM generate_series(1, 500) n;
+		COMMIT; END LOOP; END $$`) // about 20 MiB of WAL
+	src.Exec(t, `DO $$ BEGIN FOR i IN 1..400 LOOP
+		INSERT INTO events VALUES (101, i, repeat('compressed', 100000));
+		COMMIT; END LOOP; END $$`) // about 5 MiB of WAL, of 400 MB
+	sp := s.open(t, spool.Options{})
+	r := s.receiver(sp)
+	r.SetBacklogLimits(512<<10, 64<<10, 32*mib, 512<<10, 1<<30)
+	tempBytes := func() (n int64) {
+		require.NoError(t, src.Conn(t).QueryRow(context.Background(), `SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()`).Scan(&n))
+		return n
+	}
+	last, most, calls, cancelled := tempBytes(), int64(0), 0, 0
+	measure := func() {
+		now := tempBytes()
+		most, last, calls = max(most, now-last), now, calls+1
+	}
+	r.SetFailpoint(func(place string) {
+		switch place {
+		case "durable":
+			time.Sleep(1100 * time.Millisecond) // statements tell what they took once a second
+		case "advanced":
+			measure()
+		case "cancelled":
+			cancelled++
+		}
+	})
+	run := start(t, r)
+	end := s.currentLSN(t)
+	require.Eventually(t, func() bool { return sp.Durable() >= end }, 3*time.Minute, 10*time.Millisecond)
+	run.stop(t)
+	measure() // what a cancelled call told later
+	t.Logf("%d calls, %d cancelled, at most %d MiB in temporary files", calls, cancelled, most/mib)
+	require.Positive(t, cancelled, "the test shows nothing")
+	require.Less(t, most, int64(6*32*mib))
+}

@@ -7,7 +7,7 @@ import (
 
 // SetBacklogLimits makes backlogs of a test's size worth taking in bulk, over several calls.
 func (r *Receiver) SetBacklogLimits(drainFrom, drainTo, peekBytes, leastWindow, rereadMost int64) {
-	r.limits = &backlogRule{drainFrom: drainFrom, drainTo: drainTo, peekBytes: peekBytes, leastWindow: leastWindow, rereadMost: rereadMost, askEvery: 200 * time.Millisecond}
+	r.limits = &backlogRule{drainFrom: drainFrom, drainTo: drainTo, peekBytes: peekBytes, leastWindow: leastWindow, rereadMost: rereadMost, blindWindow: peekBytes, askEvery: 200 * time.Millisecond}
 }
 
 // OnlyStream keeps the receiver from taking anything in bulk.

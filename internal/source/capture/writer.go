@@ -173,8 +173,23 @@ func (w *writer) next() (c *chunk, ok bool, err error) {
 			return nil, false, err
 		}
 	}
-	c, ok = <-w.in
-	return c, ok, nil
+	return w.idle()
+}
+
+// idle waits for the next chunk when all is written. A relay whose applier begins again has dropped what it was given, and says so to who
+// asks: without that, nobody would before something new comes.
+func (w *writer) idle() (c *chunk, ok bool, err error) {
+	for {
+		w.pausing.Reset(roomPause)
+		select {
+		case c, ok = <-w.in:
+			return c, ok, nil
+		case <-w.pausing.C:
+		}
+		if err := w.patiently(w.spool.Flush); err != nil {
+			return nil, false, err
+		}
+	}
 }
 
 func (w *writer) append(c *chunk) error {

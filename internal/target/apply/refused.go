@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"timeferry/internal/evolve"
+	"timeferry/internal/failpoint"
 	"timeferry/internal/fault"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
@@ -134,11 +135,13 @@ func (r *runner) addLabels(ctx context.Context, subject string, open []evolve.Ch
 					return err
 				}
 			}
+			failpoint.At(failpoint.BeforeLabel)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
+		failpoint.At(failpoint.AfterLabel)
 		r.Log.WarnContext(ctx, "an enum type has a new label on the source; the target follows", "table", subject, "changes", c.What)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"timeferry/internal/failpoint"
 	"timeferry/internal/pgkit"
 )
 
@@ -55,9 +56,11 @@ func StreamSource(ctx context.Context, q pgkit.Querier) (note string, err error)
 
 // SetStreamSource is explained at StreamSource.
 func SetStreamSource(ctx context.Context, q pgkit.Querier, note string) error {
+	failpoint.At(failpoint.BeforeStreamSource)
 	if _, err := q.Exec(ctx, "UPDATE timeferry.migration SET stream_source = $1", note); err != nil {
 		return fmt.Errorf("keep the stream's source: %w", err)
 	}
+	failpoint.At(failpoint.AfterStreamSource)
 	return nil
 }
 

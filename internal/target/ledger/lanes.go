@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"timeferry/internal/change"
+	"timeferry/internal/failpoint"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 )
@@ -51,11 +52,13 @@ func ClaimLanes(ctx context.Context, conn *pgx.Conn, holder string, of int) (p P
 		}
 		_, err := tx.Exec(ctx, `INSERT INTO timeferry.lanes (lane, holder) SELECT l, $1 FROM generate_series(1, $2::int - 1) l
 			ON CONFLICT (lane) DO UPDATE SET holder = excluded.holder`, holder, of)
+		failpoint.At(failpoint.BeforeClaim)
 		return err
 	})
 	if err != nil {
 		return Position{}, Ahead{}, fmt.Errorf("claim the lanes: %w", err)
 	}
+	failpoint.At(failpoint.AfterClaim)
 	// Only now: who moved the position after committing its lanes has done so before it lost them, or has not.
 	if p, err = Applied(ctx, conn); err != nil {
 		return Position{}, Ahead{}, err
