@@ -15,7 +15,9 @@ func TestStoppedHolderIsNotDone(t *testing.T) {
 	w.a.HostID = "south"
 	stop := make(chan struct{})
 	w.env.SetWorkerStopChannel(stop)
-	held := func() bool { return w.dst.QueryValue(t, "SELECT count(*) FROM timeferry.snapshots WHERE host = 'south'") == "1" }
+	held := func() bool {
+		return w.dst.QueryValue(t, "SELECT count(*) FROM timeferry.snapshots WHERE host = 'south'") == "1"
+	}
 	done := make(chan error, 1)
 	go func() {
 		_, err := w.env.ExecuteActivity(w.a.HoldSnapshotCopy, w.spec)
