@@ -17,7 +17,8 @@ import (
 	"timeferry/internal/spool"
 )
 
-// Activities is what every activity shares: only clients and places, no state of a migration. It is safe for concurrent use.
+// Activities is what every activity shares: only clients and places, no state of a migration but how many streams of its copy run here.
+// It is safe for concurrent use.
 type Activities struct {
 	// Client tells workflows of early results (the snapshot's holder).
 	Client client.Client
@@ -36,6 +37,8 @@ type Activities struct {
 	Machine func(context.Context) (machine.Facts, error)
 	// Now is the clock that prepare.window goes by; nil: the machine's.
 	Now func() time.Time
+
+	shares copyShares
 }
 
 func (a *Activities) now() time.Time {

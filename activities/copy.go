@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,8 +12,8 @@ import (
 	"timeferry/internal/target/ledger"
 )
 
-// CopyParts is one stream of the initial copy: it takes part after part until none is left, or until the steering wants it no
-// more.
+// CopyParts is one stream of the initial copy: it takes part after part until none is left, until the steering wants it no
+// more, or until another worker should take it up.
 //
 //	Does: copies rows under the epoch's snapshot; each part commits together with its mark in the ledger.
 //	Safe to repeat because: a part that did not commit is copied again, one that did is never taken again.
@@ -27,6 +28,11 @@ func (a *Activities) CopyParts(ctx context.Context, input contract.CopyInput) (o
 }
 
 func (a *Activities) copyParts(ctx context.Context, input contract.CopyInput, report func(contract.Beat)) (out contract.CopyResult, err error) {
+	carried := a.shares.of(input.Name)
+	defer carried.end()
+	if !carried.begin(time.Now()) {
+		return contract.CopyResult{Stopped: true}, nil
+	}
 	source, err := a.source(ctx, input.Spec)
 	if err != nil {
 		return out, err
@@ -38,6 +44,7 @@ func (a *Activities) copyParts(ctx context.Context, input contract.CopyInput, re
 	s := newCopyStream(input, source, target, a.Metrics, report)
 	defer s.close(ctx)
 	s.credits = func(ctx context.Context) (float64, bool, error) { return a.cpuCredits(ctx, input.Spec) }
+	s.givesAway = func(ctx context.Context, streams int) bool { return a.givesAway(ctx, carried, streams) }
 	replica := false
 	err = s.onLedger(ctx, func(conn *pgx.Conn) error {
 		a.offerSecondHolder(ctx, conn)

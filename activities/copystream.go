@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -41,11 +42,14 @@ type copyStream struct {
 	report         func(contract.Beat)
 	// credits reads the CPU credit balance of the source's instance, see rdsctl.
 	credits func(context.Context) (balance float64, known bool, err error)
+	// givesAway says whether this stream should end for another worker to take it up, of so many streams in all; see copyshare.go.
+	givesAway func(ctx context.Context, streams int) bool
 
 	mu     sync.Mutex // the stream's meter reports from a goroutine of its own
 	ledger *pgx.Conn  // on the target, nil until needed
 	scout  *pgx.Conn  // on the source, nil until needed
 
+	began                  time.Time
 	steeringAt, pressureAt time.Time
 	creditsAt              time.Time
 	balance                *float64 // nil: not known
@@ -59,7 +63,7 @@ type copyStream struct {
 }
 
 func newCopyStream(input contract.CopyInput, source, target pgkit.Endpoint, metrics *obs.Metrics, report func(contract.Beat)) *copyStream {
-	s := &copyStream{input: input, source: source, target: target, metrics: metrics, migration: input.Name, report: report}
+	s := &copyStream{input: input, source: source, target: target, metrics: metrics, migration: input.Name, report: report, began: time.Now()}
 	s.speed.add(time.Now(), 0)
 	metrics.StreamBegins(s.migration)
 	return s
@@ -123,8 +127,8 @@ func (s *copyStream) between(ctx context.Context) error {
 	}
 }
 
-// unwanted asks the ledger whether this stream is to end. A migration that is paused stays so whichever worker dies: its
-// streams ask before their first part.
+// unwanted asks the ledger whether this stream is to end, and then whether its worker should carry less. A migration that is paused
+// stays so whichever worker dies: its streams ask before their first part.
 func (s *copyStream) unwanted(ctx context.Context) (bool, error) {
 	if time.Since(s.steeringAt) < steeringAge {
 		return false, nil
@@ -135,7 +139,11 @@ func (s *copyStream) unwanted(ctx context.Context) (bool, error) {
 		return err
 	})
 	s.steeringAt = time.Now()
-	return unwanted(s.input, now), err
+	if err != nil || unwanted(s.input, now) {
+		return err == nil, err
+	}
+	streams := cmp.Or(now.Concurrency, s.input.Streams, s.input.Copy.Concurrency)
+	return time.Since(s.began) >= settleTime && s.givesAway(ctx, streams), nil
 }
 
 // unwanted is true for a stream of a paused migration, for a surplus one, and for one whose share of the rate is not right

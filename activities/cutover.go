@@ -160,7 +160,7 @@ func (a *Activities) Compare(ctx context.Context, input contract.CompareInput) (
 	err = a.live(ctx, func(ctx context.Context, report func(contract.Beat)) error {
 		out = contract.Verification{Method: input.Method, Equal: true}
 		return a.withTarget(ctx, input.Spec, "compare", func(target *pgx.Conn) error {
-			o, tables, err := a.comparison(ctx, input, target)
+			o, tables, err := a.comparison(ctx, input)
 			if err != nil {
 				return err
 			}
@@ -177,7 +177,7 @@ func (a *Activities) Compare(ctx context.Context, input contract.CompareInput) (
 	return out, err
 }
 
-func (a *Activities) comparison(ctx context.Context, input contract.CompareInput, target *pgx.Conn) (verify.Options, []verify.Table, error) {
+func (a *Activities) comparison(ctx context.Context, input contract.CompareInput) (verify.Options, []verify.Table, error) {
 	source, err := a.source(ctx, input.Spec)
 	if err != nil {
 		return verify.Options{}, nil, err
@@ -186,15 +186,11 @@ func (a *Activities) comparison(ctx context.Context, input contract.CompareInput
 	if err != nil {
 		return verify.Options{}, nil, err
 	}
-	planned, err := ledger.TablesInScope(ctx, target)
+	tables, err := a.comparedTables(ctx, input.Spec)
 	if err != nil {
 		return verify.Options{}, nil, err
 	}
-	sort.SliceStable(planned, func(i, j int) bool { return planned[i].Bytes > planned[j].Bytes })
-	tables := make([]verify.Table, len(planned))
-	for i, t := range planned {
-		tables[i] = verify.Table{Source: t.Table, Target: t.Table, Columns: t.Columns}
-	}
+	sort.SliceStable(tables, func(i, j int) bool { return tables[i].Bytes > tables[j].Bytes })
 	return verify.Options{Source: source, Target: e, Method: input.Method, Parallel: compareParallel}, tables, nil
 }
 

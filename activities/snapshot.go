@@ -220,6 +220,11 @@ func (h *holding) during(ctx context.Context, hold func(context.Context) error) 
 	if ctx.Err() == nil && cause != nil {
 		return cause
 	}
+	if err == nil {
+		// To hold is never done: only the workflow knows whether this end was in order. A worker that stops, or whose heartbeats do not come
+		// through, must not say so, or nobody would hold the snapshot any more.
+		err = ctx.Err()
+	}
 	return err
 }
 

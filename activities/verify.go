@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"timeferry/internal/contract"
+	"timeferry/internal/ident"
 	"timeferry/internal/obs"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/sealed"
@@ -122,13 +123,41 @@ func (a *Activities) newTableComparison(ctx context.Context, spec contract.Spec,
 	if spec.Copy.BackOff != nil {
 		c.limits, c.options.Busy = *spec.Copy.BackOff, c.busy
 	}
-	return c, withConn(ctx, target, "verify plan", func(conn *pgx.Conn) error {
-		planned, err := ledger.TablesInScope(ctx, conn)
-		for _, t := range planned {
-			c.options.Tables = append(c.options.Tables, verify.Table{Source: t.Table, Target: t.Table, Columns: t.Columns, Bytes: t.Bytes})
+	c.options.Tables, err = a.comparedTables(ctx, spec)
+	return c, err
+}
+
+// comparedTables are those of the plan, with the columns that both sides have by now. One that was dropped on the source since the plan
+// was made is not there any more; one that was added is compared as soon as the target has it, and the stream stops at the first row
+// that needs it before. A table that a side lacks keeps its columns: the comparison says so.
+func (a *Activities) comparedTables(ctx context.Context, spec contract.Spec) (tables []verify.Table, err error) {
+	err = a.withBoth(ctx, spec, "verify plan", func(source, target *pgx.Conn) error {
+		planned, err := ledger.TablesInScope(ctx, target)
+		if err != nil {
+			return err
 		}
-		return err
+		names := make([]ident.Table, len(planned))
+		for i, t := range planned {
+			names[i] = t.Table
+		}
+		there, err := pgkit.Columns(ctx, source, names, false)
+		if err != nil {
+			return err
+		}
+		here, err := pgkit.Columns(ctx, target, names, true)
+		if err != nil {
+			return err
+		}
+		for _, t := range planned {
+			columns := t.Columns
+			if there[t.Table] != nil && here[t.Table] != nil {
+				columns = slices.DeleteFunc(there[t.Table], func(name string) bool { return !slices.Contains(here[t.Table], name) })
+			}
+			tables = append(tables, verify.Table{Source: t.Table, Target: t.Table, Columns: columns, Bytes: t.Bytes})
+		}
+		return nil
 	})
+	return tables, err
 }
 
 func (c *tableComparison) close(ctx context.Context) {

@@ -64,6 +64,36 @@ func Definitions(ctx context.Context, tx pgx.Tx, names []ident.Table) (map[ident
 	return byName, nil
 }
 
+// namesOfColumnsSQL asks for little, since it may run for very many tables while an application waits.
+const namesOfColumnsSQL = `
+SELECT n.nspname, c.relname, array_agg(a.attname::text ORDER BY a.attnum) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND (a.attgenerated = '' OR $3)
+WHERE c.relkind IN ('r', 'p') AND (n.nspname, c.relname) IN (SELECT * FROM unnest($1::text[], $2::text[])) GROUP BY 1, 2`
+
+// Columns are the names of the columns that the tables have now, in their order, generated ones only where they are asked for. A
+// table that does not exist, or has none, is not in the result.
+func Columns(ctx context.Context, q Querier, names []ident.Table, generated bool) (map[ident.Table][]string, error) {
+	schemas, tables := make([]string, len(names)), make([]string, len(names))
+	for i, n := range names {
+		schemas[i], tables[i] = n.Schema, n.Name
+	}
+	rows, err := q.Query(ctx, namesOfColumnsSQL, schemas, tables, generated)
+	if err != nil {
+		return nil, fmt.Errorf("read columns: %w", err)
+	}
+	found := map[ident.Table][]string{}
+	var t ident.Table
+	var columns []string
+	_, err = pgx.ForEachRow(rows, []any{&t.Schema, &t.Name, &columns}, func() error {
+		found[t], columns = columns, nil
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read columns: %w", err)
+	}
+	return found, nil
+}
+
 // DefinitionOf is Definitions for the table with this OID, whatever its name is now; nil if it does not exist.
 func DefinitionOf(ctx context.Context, tx pgx.Tx, oid uint32) (*shape.Definition, error) {
 	defined, err := definitions(ctx, tx, definedSQL+"c.oid = $1", oid)

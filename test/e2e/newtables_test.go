@@ -118,6 +118,12 @@ func (m *migration) awaitSwitch() {
 // writeFresh changes the new tables in transactions that stay open for a while, until it is stopped or the fence is there.
 func writeFresh(t *testing.T, src *pgtest.Database) (stop func()) {
 	t.Helper()
+	return keepWriting(t, src, writeFreshOnce)
+}
+
+// keepWriting lets three sessions write again and again, each time with a number that is new, until it is stopped or the fence is there.
+func keepWriting(t *testing.T, src *pgtest.Database, once func(ctx context.Context, conn *pgx.Conn, n int) error) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	for writer := range 3 {
@@ -126,13 +132,13 @@ func writeFresh(t *testing.T, src *pgtest.Database) (stop func()) {
 		require.NoError(t, err)
 		done.Go(func() {
 			for i := 1; ctx.Err() == nil; i++ {
-				err := writeFreshOnce(ctx, conn, (writer+1)*1_000_000+i)
+				err := once(ctx, conn, (writer+1)*1_000_000+i)
 				var refused *pgconn.PgError
 				if errors.As(err, &refused) && (refused.Code == "25006" || refused.Code == "57P01") || conn.IsClosed() {
 					return // the fence
 				}
 				if err != nil {
-					t.Errorf("write to new tables: %v", err)
+					t.Errorf("write: %v", err)
 					return
 				}
 			}
