@@ -83,6 +83,7 @@ type Spool struct {
 	whole     int64  // where the last whole transaction in the file ends
 	track     tracker
 	blocks    blockWriter
+	marks     bool // the active segment has them
 	wholeLSN  change.LSN
 	relations relationIndex // as of whole
 	pending   relationIndex // of the transaction under way
@@ -171,7 +172,9 @@ func (s *Spool) Close() error {
 	}
 	var err error
 	if failed == nil {
-		_, err = s.sync()
+		if _, err = s.sync(); err == nil {
+			s.lastMark()
+		}
 	}
 	s.fail(errClosed)
 	if s.active != nil {
@@ -181,6 +184,14 @@ func (s *Spool) Close() error {
 		err = errors.Join(err, s.lock.Close())
 	}
 	return err
+}
+
+// lastMark lets the next start see that all of the file was on the disk. It is worth a write and no fsync, and an error is none: it
+// is cut off then, as in the end it is in any case, and the slot's position still says what must be there.
+func (s *Spool) lastMark() {
+	if s.active != nil && s.marks && s.written > s.current().head {
+		_, _ = s.active.WriteAt(s.appendMark(nil), s.written)
+	}
 }
 
 var errClosed = errors.New("spool is closed")
