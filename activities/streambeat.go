@@ -84,7 +84,7 @@ func (b *streamBeat) tell() {
 	s := b.status
 	if b.spool != nil {
 		stats := b.spool.Stats()
-		s.SpooledBytes, s.SpoolSegments, s.SpoolFirstLSN = stats.Bytes, stats.Segments, stats.FirstLSN
+		s.SpooledBytes, s.SpoolSegments, s.SpoolFirstLSN = stats.Bytes+stats.BesideBytes, stats.Segments, stats.FirstLSN
 		if !stats.OldestSegment.IsZero() {
 			s.SpoolOldestSeconds = math.Round(now.Sub(stats.OldestSegment).Seconds())
 		}

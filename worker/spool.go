@@ -127,13 +127,13 @@ func printSpool(out io.Writer, found spool.Inspection) {
 }
 
 func form(version uint32) string {
-	switch version {
-	case segment.Plain:
-		return "plain"
-	case segment.Blocks:
+	switch {
+	case version == 0: // not readable
+		return "?"
+	case segment.HasBlocks(version):
 		return "zstd"
 	}
-	return "?"
+	return "plain"
 }
 
 func changesOf(tables []spool.TableChanges) (n int64) {

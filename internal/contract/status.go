@@ -136,7 +136,7 @@ type IndexBuild struct {
 type ReplicationStatus struct {
 	ReceivedLSN  change.LSN `json:"receivedLSN"`
 	AppliedLSN   change.LSN `json:"appliedLSN"`
-	SpooledBytes int64      `json:"spooledBytes"`
+	SpooledBytes int64      `json:"spooledBytes"` // on the worker's disk, transactions under way included
 	LagBytes     int64      `json:"lagBytes"`
 	LagSeconds   float64    `json:"lagSeconds"`
 	InSync       bool       `json:"inSync"`

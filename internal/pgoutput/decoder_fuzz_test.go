@@ -14,6 +14,8 @@ func FuzzDecode(f *testing.F) {
 	for _, m := range recorded {
 		f.Add(m)
 	}
+	f.Add([]byte("O\x00\x00\x00\x00\x00\x00\x00\x07origin\x00"))
+	f.Add([]byte("Y\x00\x00\x40\x00public\x00mood\x00"))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		d := pgoutput.NewDecoder()
 		for _, m := range recorded {
@@ -27,6 +29,9 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("ok %t with error %v of class %s", ok, err, class)
 			}
 			return
+		}
+		if ignored := msg[0] == 'O' || msg[0] == 'Y'; ok == ignored { // origins and types say nothing that is applied; all else does
+			t.Fatalf("ok %t for a message of type %q", ok, msg[0])
 		}
 		total := 0
 		for _, row := range [][]change.Datum{ev.Old, ev.New} {

@@ -220,6 +220,9 @@ func (r *Relay) Rewind() error {
 // Dir is empty: nothing is kept on a disk.
 func (r *Relay) Dir() string { return "" }
 
+// Beside has nothing to count.
+func (r *Relay) Beside(int64) error { return nil }
+
 // Source is the receiver's note of which server it receives from.
 func (r *Relay) Source() (string, error) {
 	r.mu.Lock()

@@ -9,7 +9,7 @@ import (
 	"timeferry/internal/change"
 )
 
-// A block is one frame that holds many records: in segments of version 2 only, after the head. Its frame's LSN is what the
+// A block is one frame that holds many records: in segments with blocks only, after the head. Its frame's LSN is what the
 // first record's LSN counts from.
 
 // MaxCompressed is the most that is compressed in one block. Greater ones, which hold one great value, are stored as they are:

@@ -20,6 +20,8 @@ const (
 	Relation Kind = 'R'
 	// Block is many records in one frame, see AppendBlock.
 	Block Kind = 'Z'
+	// Durable is a mark, see Mark.
+	Durable Kind = 'D'
 )
 
 // Frame is one record of a segment.
@@ -85,16 +87,18 @@ func DecodeFrame(b []byte) (f Frame, size int, err error) {
 	}, size, nil
 }
 
-func known(k Kind) bool { return k == Message || k == Progress || k == Relation || k == Block }
+func known(k Kind) bool { return k == Relation || IsRecord(k) }
+
+// IsRecord tells whether frames of this kind come after a segment's head.
+func IsRecord(k Kind) bool { return k == Message || k == Progress || k == Block || k == Durable }
 
 // MaxFound is the greatest payload that FindFrame looks for: it bounds the work, and nearly all frames are smaller.
 const MaxFound = 1 << 20
 
-// FindFrame returns the offset of the first valid frame anywhere in b, or -1. It tells a torn tail, after which nothing
-// follows, from damage in the middle.
+// FindFrame returns the offset of the first valid frame after a head, see IsRecord, anywhere in b, or -1.
 func FindFrame(b []byte) int {
 	for i := 0; i+FrameOverhead <= len(b); i++ {
-		if !known(Kind(b[i+16])) || binary.BigEndian.Uint32(b[i:]) > MaxFound {
+		if !IsRecord(Kind(b[i+16])) || binary.BigEndian.Uint32(b[i:]) > MaxFound {
 			continue
 		}
 		if _, _, err := DecodeFrame(b[i:]); err == nil {

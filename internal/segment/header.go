@@ -15,9 +15,12 @@ import (
 const (
 	// HeaderSize is the number of bytes that a segment's header takes.
 	HeaderSize = 48
-	// Plain is the version of segments whose records are a frame each, Blocks of those that have them in blocks.
-	Plain  = 1
-	Blocks = 2
+	// Plain is the version of segments whose records are a frame each, Blocks of those that have them in blocks. New ones are
+	// PlainMarked or BlocksMarked, which have marks as well.
+	Plain        = 1
+	Blocks       = 2
+	PlainMarked  = 3
+	BlocksMarked = 4
 
 	magic     = "TFSPOOL\n"
 	extension = ".seg"
@@ -25,7 +28,7 @@ const (
 
 // Header is the beginning of a segment.
 type Header struct {
-	// Version is Plain or Blocks; zero is written as Plain.
+	// Version is one of those above; zero is written as Plain.
 	Version uint32
 	// Sequence counts the segments of one spool from 1.
 	Sequence uint64
@@ -68,8 +71,8 @@ func ParseHeader(b []byte) (Header, error) {
 		return Header{}, ErrNoHeader
 	}
 	version := binary.BigEndian.Uint32(b[8:])
-	if version != Plain && version != Blocks {
-		return Header{}, fmt.Errorf("%w: %d, this program knows %d and %d", ErrVersion, version, Plain, Blocks)
+	if version < Plain || version > BlocksMarked {
+		return Header{}, fmt.Errorf("%w: %d, this program knows %d to %d", ErrVersion, version, Plain, BlocksMarked)
 	}
 	h := Header{
 		Version:   version,
@@ -83,6 +86,12 @@ func ParseHeader(b []byte) (Header, error) {
 	}
 	return h, nil
 }
+
+// HasBlocks tells whether segments of this version have their records in blocks.
+func HasBlocks(version uint32) bool { return version == Blocks || version == BlocksMarked }
+
+// HasMarks tells whether segments of this version have marks.
+func HasMarks(version uint32) bool { return version >= PlainMarked }
 
 // Name is the file name of a segment: fixed width, so that names sort like the stream.
 func Name(sequence uint64, base change.LSN) string {

@@ -13,9 +13,9 @@ import (
 const fuzzStream = 8
 
 // fuzzDisk is a disk with a spool that was closed properly, and its segments' names in order.
-func fuzzDisk(t testing.TB) (*faultDisk, []string) {
+func fuzzDisk(t testing.TB, o Options) (*faultDisk, []string) {
 	d := newFaultDisk()
-	s, err := openOn(d, "spool", small)
+	s, err := openOn(d, "spool", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,6 +24,9 @@ func fuzzDisk(t testing.TB) (*faultDisk, []string) {
 			if err := s.Append(r); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if err := s.Flush(); err != nil { // a block each
+			t.Fatal(err)
 		}
 	}
 	if err := s.Close(); err != nil {
@@ -37,26 +40,37 @@ func fuzzDisk(t testing.TB) (*faultDisk, []string) {
 	return d, names
 }
 
+// fuzzForm makes some segments of either form.
+func fuzzForm(compress bool) Options {
+	if compress {
+		return Options{SegmentBytes: 400, Compress: true}
+	}
+	return small
+}
+
 // FuzzDamagedSpool: whatever becomes of a byte, or of a file's end, what is read is the stream from its beginning without a hole,
 // up to an error with a class or up to Durable, from where the receiver asks again. Nothing panics, and nothing is passed over.
 func FuzzDamagedSpool(f *testing.F) {
-	f.Add(uint8(0), uint16(0), uint8(0), uint16(0), []byte{})          // nothing
-	f.Add(uint8(0), uint16(200), uint8(1), uint16(0), []byte{})        // a bit in the first segment
-	f.Add(uint8(3), uint16(60), uint8(0x80), uint16(0), []byte{})      // one in the last
-	f.Add(uint8(3), uint16(0), uint8(0), uint16(30), []byte{})         // a torn tail
-	f.Add(uint8(1), uint16(0), uint8(0), uint16(10), []byte{})         // a sealed segment cut short
-	f.Add(uint8(3), uint16(0), uint8(0), uint16(0), make([]byte, 100)) // zeros after the end
-	f.Add(uint8(2), uint16(9), uint8(2), uint16(0), []byte{})          // another version
-	_, names := fuzzDisk(f)
-	for cut := range uint16(400) { // a sealed segment cut anywhere, at the border of two records or transactions too
-		f.Add(uint8(len(names)-2), uint16(0), uint8(0), cut, []byte{})
+	for _, compress := range []bool{false, true} {
+		f.Add(compress, uint8(0), uint16(0), uint8(0), uint16(0), []byte{})          // nothing
+		f.Add(compress, uint8(0), uint16(200), uint8(1), uint16(0), []byte{})        // a bit in the first segment
+		f.Add(compress, uint8(3), uint16(60), uint8(0x80), uint16(0), []byte{})      // one in the last
+		f.Add(compress, uint8(3), uint16(0), uint8(0), uint16(30), []byte{})         // a torn tail
+		f.Add(compress, uint8(1), uint16(0), uint8(0), uint16(10), []byte{})         // a sealed segment cut short
+		f.Add(compress, uint8(3), uint16(0), uint8(0), uint16(0), make([]byte, 100)) // zeros after the end
+		f.Add(compress, uint8(2), uint16(9), uint8(2), uint16(0), []byte{})          // another version
+		_, names := fuzzDisk(f, fuzzForm(compress))
+		for cut := range uint16(400) { // a sealed segment cut anywhere, at the border of two records or transactions too
+			f.Add(compress, uint8(len(names)-2), uint16(0), uint8(0), cut, []byte{})
+		}
 	}
-	f.Fuzz(func(t *testing.T, which uint8, at uint16, xor uint8, cut uint16, more []byte) {
-		d, names := fuzzDisk(t)
+	f.Fuzz(func(t *testing.T, compress bool, which uint8, at uint16, xor uint8, cut uint16, more []byte) {
+		o := fuzzForm(compress)
+		d, names := fuzzDisk(t, o)
 		file := d.files[names[int(which)%len(names)]]
 		file.data[int(at)%len(file.data)] ^= xor
 		file.data = append(file.data[:len(file.data)-int(cut)%len(file.data)], more...)
-		s, err := openOn(d, "spool", small)
+		s, err := openOn(d, "spool", o)
 		if err != nil {
 			requireClass(t, err)
 			return
@@ -85,16 +99,18 @@ func FuzzDamagedSpool(f *testing.F) {
 
 // FuzzSegment: no bytes after a segment's header make opening or reading panic, or go wrong without a class.
 func FuzzSegment(f *testing.F) {
-	d, names := fuzzDisk(f)
-	for _, name := range names {
-		f.Add(d.files[name].data[segment.HeaderSize:])
+	for _, compress := range []bool{false, true} {
+		d, names := fuzzDisk(f, fuzzForm(compress))
+		for _, name := range names {
+			f.Add(compress, d.files[name].data[segment.HeaderSize:])
+		}
+		f.Add(compress, []byte{})
 	}
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, body []byte) {
-		d, names := fuzzDisk(t)
+	f.Fuzz(func(t *testing.T, compress bool, body []byte) {
+		d, names := fuzzDisk(t, fuzzForm(compress))
 		first := d.files[names[0]]
 		d.files = map[string]*faultFile{names[0]: {disk: d, data: append(slices.Clone(first.data[:segment.HeaderSize]), body...)}}
-		s, err := openOn(d, "spool", small)
+		s, err := openOn(d, "spool", fuzzForm(compress))
 		if err == nil {
 			_, err = readAll(s)
 		}

@@ -132,7 +132,7 @@ func TestInspectNamesDamage(t *testing.T) {
 			change(t, first, func(b []byte) []byte { b[segment.HeaderSize+30] ^= 1; return b })
 			found := inspect()
 			require.True(t, found.Damaged())
-			require.Equal(t, "at byte 48: frame has a wrong checksum", found.Segments[0].Damage)
+			require.Equal(t, "at byte 73: frame has a wrong checksum", found.Segments[0].Damage)
 			require.Equal(t, before.Segments[1:], found.Segments[1:])
 		})
 		t.Run("a torn tail", func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestInspectNamesDamage(t *testing.T) {
 		})
 		t.Run("a later version", func(t *testing.T) {
 			change(t, last, func([]byte) []byte {
-				return append(append([]byte("TFSPOOL\n\x00\x00\x00\x03"), make([]byte, 32)...), laterCRC...)
+				return append(append([]byte("TFSPOOL\n\x00\x00\x00\x05"), make([]byte, 32)...), laterCRC...)
 			})
 			found := inspect()
 			require.Contains(t, found.Segments[len(found.Segments)-1].Damage, "unknown version")

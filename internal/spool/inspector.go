@@ -64,16 +64,23 @@ func (i *inspector) judge(at int64, cause error) error {
 	if ignoreTorn(cause) != nil {
 		return cause
 	}
-	if i.last {
-		valid, err := anotherFrame(i.file, i.Name, at+1, i.Bytes)
-		if err != nil || !valid {
-			return err
-		}
+	if !i.last {
+		return corruptError(i.Name, at, "%w", cause)
 	}
-	return corruptError(i.Name, at, "%w", cause)
+	proof, err := provenDurable(i.file, i.Name, i.Version, at, i.Bytes)
+	if err != nil || proof == "" {
+		return err
+	}
+	return corruptError(i.Name, at, "%w, and %s", cause, proof)
 }
 
 func (i *inspector) take(at int64, frame segment.Frame, head bool) error {
+	if frame.Kind == segment.Durable {
+		if i.TailOffset == at { // the last one of a spool that was closed
+			i.TailOffset = i.scan.offset()
+		}
+		return nil
+	}
 	if head || frame.Kind == segment.Relation {
 		if !head {
 			return corruptError(i.Name, at, "a carried relation outside of the head")

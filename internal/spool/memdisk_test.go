@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"math/rand/v2"
 	"sync"
 	"syscall"
 )
@@ -63,23 +65,54 @@ const (
 func (d *faultDisk) reboot(keep survivor) *faultDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	after := newFaultDisk()
 	names := d.files
 	if keep == nothingMore {
 		names = d.durable
 	}
-	for name, f := range names {
-		content := f.data
-		if keep != everything {
-			content = f.synced
-		}
+	return diskOf(names, func(f *faultFile) []byte {
 		if more := len(f.data) - len(f.synced); keep == halfOfIt && more > 0 {
-			content = f.data[:len(f.synced)+more/2]
+			return f.data[:len(f.synced)+more/2]
 		}
-		file := &faultFile{disk: after, data: bytes.Clone(content), synced: bytes.Clone(content)}
-		after.files[name], after.durable[name] = file, file
+		if keep == everything {
+			return f.data
+		}
+		return f.synced
+	})
+}
+
+// rebootWithHoles is the disk after power was lost while the kernel wrote back: of the pages that were not synced, any may be there, and
+// the others are as they were synced last, or zeros.
+func (d *faultDisk) rebootWithHoles(random *rand.Rand, page int) *faultDisk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	names := d.files
+	if random.IntN(2) == 0 {
+		names = d.durable
 	}
-	return after
+	return diskOf(names, func(f *faultFile) []byte {
+		size := len(f.data)
+		if random.IntN(4) == 0 { // neither is the size
+			size = len(f.synced)
+		}
+		content := make([]byte, size)
+		copy(content, f.synced)
+		for at := 0; at < min(size, len(f.data)); at += page {
+			if random.IntN(2) == 0 {
+				copy(content[at:min(at+page, size)], f.data[at:])
+			}
+		}
+		return content
+	})
+}
+
+func diskOf(files map[string]*faultFile, content func(*faultFile) []byte) *faultDisk {
+	d := newFaultDisk()
+	for name, f := range files {
+		b := content(f)
+		d.files[name] = &faultFile{disk: d, data: bytes.Clone(b), synced: bytes.Clone(b)}
+	}
+	d.durable = maps.Clone(d.files)
+	return d
 }
 
 func (d *faultDisk) list() ([]string, error) {

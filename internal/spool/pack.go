@@ -18,14 +18,14 @@ type blockWriter struct {
 
 func (o Options) version() uint32 {
 	if o.Compress {
-		return segment.Blocks
+		return segment.BlocksMarked
 	}
-	return segment.Plain
+	return segment.PlainMarked
 }
 
 // begin starts anew, with an empty buffer.
 func (w *blockWriter) begin(version uint32) {
-	w.on = version >= segment.Blocks
+	w.on = segment.HasBlocks(version)
 	w.base, w.readyLSN, w.last = 0, 0, 0
 }
 
@@ -40,14 +40,26 @@ func (w *blockWriter) rewind(ready int) {
 	}
 }
 
-// encode puts a frame into the buffer.
+// encode puts a frame into the buffer. Where the buffer goes into the file as it is, it begins with the mark: neither what is
+// written nor what is synced changes before it is in the file.
 func (s *Spool) encode(f segment.Frame) {
 	if !s.blocks.on {
+		if len(s.buf) == 0 {
+			s.buf = s.appendMark(s.buf)
+		}
 		s.buf = segment.AppendFrame(s.buf, f)
 		return
 	}
 	s.buf = segment.AppendRecord(s.buf, f, s.blocks.last)
 	s.blocks.last = f.LSN
+}
+
+// appendMark appends what says, at the end of the file, how much of it survives a crash.
+func (s *Spool) appendMark(dst []byte) []byte {
+	if !s.marks {
+		return dst
+	}
+	return segment.AppendMark(dst, segment.Mark{At: s.written, Durable: s.synced})
 }
 
 // packed is the buffer as it goes into the file, and how much of that ends with a whole transaction. What is whole has a block of
@@ -65,7 +77,7 @@ func (s *Spool) packed() (out []byte, ready int, err error) {
 	if cap(w.out) > 4*writeBuffer {
 		w.out = nil
 	}
-	w.out = w.out[:0]
+	w.out = s.appendMark(w.out[:0])
 	base := w.base
 	if s.ready > 0 {
 		w.out = w.compressor.AppendBlock(w.out, s.buf[:s.ready], base)

@@ -168,12 +168,15 @@ func (r *Reader) skip() (bool, error) {
 	return true, nil
 }
 
-// record reads the next record that is visible.
+// record reads the next record that is visible. A mark always has one behind it.
 func (r *Reader) record() (rec Record, ok bool, err error) {
 	if more, err := r.advance(); err != nil || !more {
 		return Record{}, false, err
 	}
 	frame, err := r.scan.frame(r.limit)
+	for err == nil && frame.Kind == segment.Durable {
+		frame, err = r.scan.frame(r.limit)
+	}
 	if err != nil {
 		if failed := r.spool.usable("read spool"); failed != nil { // it may have cut the file
 			return Record{}, false, failed

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -89,8 +90,8 @@ func (s *Spool) dropUnborn(name string) error {
 	return nil
 }
 
-// readHead reads the header and checks the head's frames. complete is false when the head is not all there and nothing
-// else is either.
+// readHead reads the header and checks the head's frames. complete is false when the head is not all there and no record
+// is either.
 func readHead(f file, name string, size int64) (h segment.Header, complete bool, err error) {
 	b := make([]byte, min(size, segment.HeaderSize))
 	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
@@ -101,8 +102,8 @@ func readHead(f file, name string, size int64) (h segment.Header, complete bool,
 	case errors.Is(err, segment.ErrVersion):
 		return h, false, versionError(name, err)
 	case err != nil:
-		valid, err := anotherFrame(f, name, 0, size)
-		if err == nil && valid {
+		written, err := anotherFrame(f, name, 0, size) // the head was durable before any record came
+		if err == nil && written {
 			err = corruptError(name, 0, "the header is damaged")
 		}
 		return h, false, err
@@ -154,6 +155,7 @@ func (s *Spool) recoverTail(sg *segmentFile, mayTear bool) error {
 	}
 	sg.limit = s.whole
 	s.blocks.begin(sg.version)
+	s.marks = segment.HasMarks(sg.version)
 	s.written, s.synced = s.whole, s.whole
 	s.track = tracker{end: s.wholeLSN}
 	s.pending.clear()
@@ -169,6 +171,9 @@ func (s *Spool) replay(sg *segmentFile, size int64, mayTear bool) error {
 		frame, err := sc.frame(size)
 		if err != nil {
 			return s.judgeTail(sg, at, size, mayTear, err)
+		}
+		if frame.Kind == segment.Durable {
+			continue
 		}
 		if frame.Kind == segment.Relation && at < sg.head {
 			s.relations.put(frame.Payload)
@@ -201,8 +206,7 @@ func (s *Spool) replay(sg *segmentFile, size int64, mayTear bool) error {
 	return nil
 }
 
-// judgeTail tells a torn tail, which is cut, from damage in the middle, which is not ours to repair: a frame after the bad
-// one shows that more had been written.
+// judgeTail tells a torn tail, which is cut, from damage in what was on the disk, which is not ours to repair.
 func (s *Spool) judgeTail(sg *segmentFile, at, size int64, mayTear bool, cause error) error {
 	if ignoreTorn(cause) != nil {
 		return cause
@@ -210,12 +214,31 @@ func (s *Spool) judgeTail(sg *segmentFile, at, size int64, mayTear bool, cause e
 	if !mayTear {
 		return corruptError(sg.name, at, "%w", cause)
 	}
-	valid, err := anotherFrame(s.active, sg.name, at+1, size)
+	proof, err := provenDurable(s.active, sg.name, sg.version, at, size)
 	if err != nil {
 		return err
 	}
-	if valid {
-		return corruptError(sg.name, at, "%w, and more follows it", cause)
+	if proof != "" {
+		return corruptError(sg.name, at, "%w, and %s", cause, proof)
 	}
 	return nil
+}
+
+// provenDurable says how it is known that the bad frame at offset at was on the disk once; "" when it is not known. Valid frames
+// behind it prove nothing by themselves: of what was not synced, a loss of power may leave the end without the middle. Without
+// marks there is nothing better. What no mark behind it covers is not lost silently either: the receiver does not go on when
+// the slot was confirmed past what is left.
+func provenDurable(f io.ReaderAt, name string, version uint32, at, size int64) (proof string, err error) {
+	if !segment.HasMarks(version) {
+		valid, err := anotherFrame(f, name, at+1, size)
+		if err != nil || !valid {
+			return "", err
+		}
+		return "more follows it", nil
+	}
+	mark, found, err := anotherMark(f, name, at+1, size, at)
+	if err != nil || !found {
+		return "", err
+	}
+	return fmt.Sprintf("it was on the disk when what is at byte %d was written", mark.At), nil
 }

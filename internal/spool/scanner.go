@@ -20,9 +20,10 @@ type scanner struct {
 	start int64 // the file's offset of buf[0]
 	next  int   // of the next frame in buf
 
-	// blocks allows them: those of the segment's version may have some. The block that is open began at blockAt; its records
+	// blocks and marks allow them: those of the segment's version may have some. The block that is open began at blockAt; its records
 	// from inside on are still to come, and count their LSN from before.
 	blocks  bool
+	marks   bool
 	opener  *segment.Decompressor
 	records []byte
 	inside  int
@@ -46,7 +47,7 @@ func newScanner(f io.ReaderAt, name string, offset int64, version uint32) *scann
 
 // enter goes to a place in another file.
 func (s *scanner) enter(f io.ReaderAt, name string, offset int64, version uint32) {
-	s.file, s.name, s.blocks = f, name, version >= segment.Blocks
+	s.file, s.name, s.blocks, s.marks = f, name, segment.HasBlocks(version), segment.HasMarks(version)
 	s.start, s.next, s.buf = offset, 0, s.buf[:0]
 	s.leave()
 }
@@ -98,7 +99,7 @@ func (s *scanner) seek(to place, limit int64) error {
 	return err
 }
 
-// frame returns the next frame, which must end at or before limit, or the next record of a block. The payload is valid until the
+// frame returns the next frame, which must end at or before limit, or the next record of a block; a mark, too. The payload is valid until the
 // next call. Errors are segment.ErrShort and segment.ErrBad, after which the scanner stands before the frame, or those of
 // the file.
 func (s *scanner) frame(limit int64) (segment.Frame, error) {
@@ -108,6 +109,9 @@ func (s *scanner) frame(limit int64) (segment.Frame, error) {
 		}
 		at := s.offset()
 		f, err := s.whole(limit)
+		if err == nil && f.Kind == segment.Durable {
+			err = s.checkMark(f, at)
+		}
 		if err != nil || f.Kind != segment.Block {
 			return f, err
 		}
@@ -115,6 +119,14 @@ func (s *scanner) frame(limit int64) (segment.Frame, error) {
 			return segment.Frame{}, err
 		}
 	}
+}
+
+// checkMark refuses a mark that nobody can have written there.
+func (s *scanner) checkMark(f segment.Frame, at int64) error {
+	if _, ok := segment.ParseMark(f, at); !ok || !s.marks {
+		return corruptError(s.name, at, "a mark that does not belong there")
+	}
+	return nil
 }
 
 // record returns the next record of the open block.
@@ -132,7 +144,7 @@ func (s *scanner) unpack(f segment.Frame, at int64) (err error) {
 	s.leave()
 	s.blockAt = at
 	if !s.blocks {
-		return s.badBlock(errors.New("a segment of version 1 has none"))
+		return s.badBlock(errors.New("a segment of this version has none"))
 	}
 	if s.opener == nil {
 		if s.opener, err = segment.NewDecompressor(); err != nil {
@@ -193,8 +205,24 @@ func (s *scanner) fill(need int, limit int64) error {
 	return nil
 }
 
-// anotherFrame tells whether a valid frame lies anywhere between from and limit.
+// anotherFrame tells whether a valid frame, but for those of a head, lies anywhere between from and limit.
 func anotherFrame(f io.ReaderAt, name string, from, limit int64) (bool, error) {
+	const longest = segment.MaxFound + segment.FrameOverhead
+	return search(f, name, from, limit, longest, func(b []byte, _ int64) bool { return segment.FindFrame(b) >= 0 })
+}
+
+// anotherMark returns a mark between from and limit that says that more than the first beyond bytes were on the disk.
+func anotherMark(f io.ReaderAt, name string, from, limit, beyond int64) (mark segment.Mark, found bool, err error) {
+	found, err = search(f, name, from, limit, segment.MarkBytes, func(b []byte, offset int64) (ok bool) {
+		mark, ok = segment.FindMark(b, offset, beyond)
+		return ok
+	})
+	return mark, found, err
+}
+
+// search gives the bytes between from and limit, in parts, to found until it is true. What is at most longest bytes long is whole in
+// one of them.
+func search(f io.ReaderAt, name string, from, limit int64, longest int, found func(b []byte, offset int64) bool) (bool, error) {
 	const window = 4 * segment.MaxFound
 	buf := make([]byte, min(window, max(limit-from, 0)))
 	for from < limit {
@@ -202,13 +230,13 @@ func anotherFrame(f io.ReaderAt, name string, from, limit int64) (bool, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return false, diskError("read spool", name, err)
 		}
-		if segment.FindFrame(buf[:n]) >= 0 {
+		if found(buf[:n], from) {
 			return true, nil
 		}
 		if n < len(buf) || from+int64(n) >= limit {
 			return false, nil
 		}
-		from += int64(n - segment.MaxFound - segment.FrameOverhead) // a frame may lie across the windows' border
+		from += int64(n - longest) // it may lie across the parts' border
 	}
 	return false, nil
 }

@@ -14,6 +14,19 @@ const sourceName = "source"
 // Dir is the spool's directory. Files beside the segments are not the spool's, and go with it.
 func (s *Spool) Dir() string { return s.dir }
 
+// Beside counts bytes of files in Dir that are not the spool's own, or with a negative number no longer. When they and the segments
+// would be more than Options.Limit it counts nothing, and gives CodeFull. They never keep the spool itself from taking a record: what
+// they wait for is that the spool's are taken and applied.
+func (s *Spool) Beside(bytes int64) error {
+	s.shared.Lock()
+	defer s.shared.Unlock()
+	if limit := s.options.Limit; bytes > 0 && limit > 0 && s.bytes+s.beside+bytes > limit {
+		return fullError(s.dir, errQuota)
+	}
+	s.beside += bytes
+	return nil
+}
+
 // Source is what SetSource kept last, or "" when it was never called. The spool does not look at it: it is the receiver's
 // note of which server the positions are of.
 func (s *Spool) Source() (string, error) {

@@ -19,7 +19,7 @@ type Options struct {
 	// a segment is as great as its last transaction makes it. 0: 64 MiB, or an eighth of Limit if that is less.
 	SegmentBytes int64
 	// Limit is how many bytes all segments together may take; 0: as much as the disk has. It must hold the greatest
-	// transaction, because readers are given whole transactions only.
+	// transaction, because readers are given whole transactions only. Files beside the segments take what they leave of it.
 	Limit int64
 	// Compress writes new segments in blocks compressed by zstd. Segments that are there already are read, and the last one gone
 	// on with, as they are.
@@ -57,9 +57,10 @@ type Record struct {
 }
 
 // Stats describes a spool. FirstLSN is where it begins: everything in it ends after that. LastLSN is the end of the last
-// transaction that readers can see, DurableLSN that of the last one that survives a crash.
+// transaction that readers can see, DurableLSN that of the last one that survives a crash. BesideBytes are not among Bytes.
 type Stats struct {
 	Bytes         int64
+	BesideBytes   int64 // of files beside the segments, see Beside
 	Segments      int
 	OldestSegment time.Time // when the oldest segment was begun; zero when there is none
 	FirstLSN      change.LSN
@@ -84,6 +85,7 @@ type Spool struct {
 	whole     int64  // where the last whole transaction in the file ends
 	track     tracker
 	blocks    blockWriter
+	marks     bool // the active segment has them
 	wholeLSN  change.LSN
 	relations relationIndex // as of whole
 	pending   relationIndex // of the transaction under way
@@ -95,6 +97,7 @@ type Spool struct {
 	visible  change.LSN
 	durable  change.LSN
 	bytes    int64
+	beside   int64 // bytes of files that are not the spool's own
 	broken   error
 	changed  chan struct{} // closed and replaced whenever readers may find something new
 }
@@ -157,7 +160,7 @@ func (s *Spool) Durable() change.LSN {
 func (s *Spool) Stats() Stats {
 	s.shared.Lock()
 	defer s.shared.Unlock()
-	st := Stats{Bytes: s.bytes, Segments: len(s.segments), LastLSN: s.visible, DurableLSN: s.durable}
+	st := Stats{Bytes: s.bytes, BesideBytes: s.beside, Segments: len(s.segments), LastLSN: s.visible, DurableLSN: s.durable}
 	if len(s.segments) > 0 {
 		st.OldestSegment, st.FirstLSN = s.segments[0].created, s.segments[0].base
 	}
@@ -174,7 +177,9 @@ func (s *Spool) Close() error {
 	}
 	var err error
 	if failed == nil {
-		_, err = s.sync()
+		if _, err = s.sync(); err == nil {
+			s.lastMark()
+		}
 	}
 	s.fail(errClosed)
 	if s.active != nil {
@@ -184,6 +189,14 @@ func (s *Spool) Close() error {
 		err = errors.Join(err, s.lock.Close())
 	}
 	return err
+}
+
+// lastMark lets the next start see that all of the file was on the disk. It is worth a write and no fsync, and an error is none: it
+// is cut off then, as in the end it is in any case, and the slot's position still says what must be there.
+func (s *Spool) lastMark() {
+	if s.active != nil && s.marks && s.written > s.current().head {
+		_, _ = s.active.WriteAt(s.appendMark(nil), s.written)
+	}
 }
 
 var errClosed = errors.New("spool is closed")

@@ -370,7 +370,7 @@ func TestLaterVersionIsRefused(t *testing.T) {
 	d := newFaultDisk()
 	f, err := d.create(segment.Name(1, 0))
 	require.NoError(t, err)
-	_, err = f.WriteAt(append(append([]byte("TFSPOOL\n\x00\x00\x00\x03"), make([]byte, 32)...), laterCRC...), 0)
+	_, err = f.WriteAt(append(append([]byte("TFSPOOL\n\x00\x00\x00\x05"), make([]byte, 32)...), laterCRC...), 0)
 	require.NoError(t, err)
 	_, err = openOn(d, "memory", Options{})
 	requireCode(t, err, CodeVersion)

@@ -167,8 +167,8 @@ func requireCode(t testing.TB, err error, code string) {
 	require.True(t, HasCode(err, code), "%v", errors.Unwrap(err))
 }
 
-// laterCRC ends a header of version 3 that is zero otherwise; made with another implementation of CRC32C.
-var laterCRC = []byte{0x74, 0xec, 0xd9, 0xe0}
+// laterCRC ends a header of version 5 that is zero otherwise; made with another implementation of CRC32C.
+var laterCRC = []byte{0xad, 0x96, 0x55, 0xf3}
 
 // inBothForms runs a test with segments of either form. form makes a spool's options so.
 func inBothForms(t *testing.T, test func(t *testing.T, form func(Options) Options)) {

@@ -49,10 +49,10 @@ func (s *Spool) makeRoom(size int64) error {
 			return err
 		}
 	}
-	if limit := s.options.Limit; limit > 0 && s.used+int64(len(s.buf))+size > limit {
+	if limit := s.options.Limit; limit > 0 && s.used+int64(len(s.buf))+segment.MarkBytes+size > limit {
 		return fullError(s.dir, errQuota)
 	}
-	if s.mayRotate() && s.written+int64(len(s.buf)) >= s.options.SegmentBytes {
+	if s.mayRotate() && (!s.marks || s.written+int64(len(s.buf)) >= s.options.SegmentBytes) { // one without marks is an earlier version's
 		if err := s.rotate(); err != nil {
 			return err
 		}
@@ -184,11 +184,13 @@ func (s *Spool) Rewind() error {
 	if s.ready > 0 || s.whole == s.written {
 		return nil
 	}
-	if err := s.active.Truncate(s.whole); err != nil {
+	// The fsync keeps pages with what was cut off from coming back between those of what comes next. There is one for a broken
+	// connection only.
+	if err := errors.Join(s.active.Truncate(s.whole), s.active.Sync()); err != nil {
 		return s.broke("rewind spool", err)
 	}
 	s.used -= s.written - s.whole
-	s.written, s.synced = s.whole, min(s.synced, s.whole)
+	s.written, s.synced = s.whole, s.whole
 	s.publish()
 	return nil
 }
@@ -270,6 +272,7 @@ func (s *Spool) head(of *segmentFile) []byte {
 func (s *Spool) activate(next *segmentFile, f file, size int64) {
 	s.active, s.written, s.synced, s.whole = f, size, size, size
 	s.blocks.begin(next.version)
+	s.marks = segment.HasMarks(next.version)
 	s.wholeLSN, s.track.end = next.base, next.base
 	s.used += size
 	s.shared.Lock()

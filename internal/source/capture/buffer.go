@@ -16,6 +16,8 @@ type Buffer interface {
 	Durable() change.LSN
 	// Dir is where files may lie beside it; "": nowhere, since nothing is to be kept on this machine's disk.
 	Dir() string
+	// Beside counts bytes of those files, or with a negative number no longer.
+	Beside(bytes int64) error
 	Source() (string, error)
 	SetSource(note string) error
 }

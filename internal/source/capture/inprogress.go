@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"timeferry/internal/change"
 	"timeferry/internal/fault"
 	"timeferry/internal/pgoutput"
+	"timeferry/internal/spool"
 )
 
 // inProgress keeps what the source sends of large transactions before they commit (protocol version 2, from PostgreSQL 14), one
@@ -22,14 +24,29 @@ type inProgress struct {
 	dir     string
 	open    map[uint32]*streamedTx
 	current *streamedTx // between a start and a stop
+
+	// patiently repeats what finds no room (spool.CodeFull) until there is some; beside counts the files' bytes and may find that
+	// there are too many. The session sets both.
+	patiently func(do func() error) error
+	beside    func(bytes int64) error
+	create    func(name string) (streamFile, error) // tests put one without room in its place
+}
+
+// streamFile is what a transaction under way is kept in.
+type streamFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
 }
 
 // streamedTx is one transaction under way. Its entries are: length, subtransaction, position, message.
 type streamedTx struct {
+	of      *inProgress
 	xid     uint32
-	file    *os.File
-	out     *bufio.Writer
-	size    int64 // of what was written
+	name    string
+	file    streamFile
+	buf     []byte // what comes after what was written
+	written int64
 	aborted map[uint32]bool
 }
 
@@ -41,8 +58,10 @@ const (
 
 // newInProgress removes what an earlier process left. With dir "" there is no place for files: none must be asked for.
 func newInProgress(dir string) (*inProgress, error) {
+	p := &inProgress{dir: dir, open: map[uint32]*streamedTx{}, create: createFile,
+		patiently: func(do func() error) error { return do() }, beside: func(int64) error { return nil }}
 	if dir == "" {
-		return &inProgress{open: map[uint32]*streamedTx{}}, nil
+		return p, nil
 	}
 	left, err := filepath.Glob(filepath.Join(dir, streamedPrefix+"*"))
 	if err != nil {
@@ -53,7 +72,15 @@ func newInProgress(dir string) (*inProgress, error) {
 			return nil, diskFault("remove", name, err)
 		}
 	}
-	return &inProgress{dir: dir, open: map[uint32]*streamedTx{}}, nil
+	return p, nil
+}
+
+func createFile(name string) (streamFile, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil { // a nil *os.File must not become a file that is not nil
+		return nil, err
+	}
+	return f, nil
 }
 
 // take keeps msg, or does what it says. done is the transaction that it commits, if it does, with the commit's message; the caller
@@ -92,16 +119,21 @@ func (p *inProgress) start(s pgoutput.Streamed) error {
 	}
 	if s.First {
 		if tx != nil {
+			delete(p.open, s.XID)
 			if err := tx.close(); err != nil {
 				return err
 			}
 		}
-		name := filepath.Join(p.dir, streamedPrefix+fmt.Sprint(s.XID))
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		tx = &streamedTx{of: p, xid: s.XID, name: filepath.Join(p.dir, streamedPrefix+fmt.Sprint(s.XID)), aborted: map[uint32]bool{}}
+		err := p.patiently(func() (err error) {
+			if tx.file, err = p.create(tx.name); err != nil {
+				return diskFault("keep a transaction under way in", tx.name, err)
+			}
+			return nil
+		})
 		if err != nil {
-			return diskFault("keep a transaction under way in", name, err)
+			return err
 		}
-		tx = &streamedTx{xid: s.XID, file: f, out: bufio.NewWriterSize(f, streamedBuffer), aborted: map[uint32]bool{}}
 		p.open[s.XID] = tx
 	}
 	p.current = tx
@@ -142,32 +174,43 @@ func (tx *streamedTx) add(lsn change.LSN, msg []byte) error {
 	if err != nil {
 		return err
 	}
-	var b [entryHead]byte
-	binary.BigEndian.PutUint32(b[0:], uint32(len(head)+len(tail)))
-	binary.BigEndian.PutUint32(b[4:], sub)
-	binary.BigEndian.PutUint64(b[8:], uint64(lsn))
-	for _, part := range [][]byte{b[:], head, tail} {
-		if _, err := tx.out.Write(part); err != nil {
-			return diskFault("keep a transaction under way in", tx.file.Name(), err)
-		}
-		tx.size += int64(len(part))
+	tx.buf = binary.BigEndian.AppendUint32(tx.buf, uint32(len(head)+len(tail)))
+	tx.buf = binary.BigEndian.AppendUint32(tx.buf, sub)
+	tx.buf = binary.BigEndian.AppendUint64(tx.buf, uint64(lsn))
+	tx.buf = append(append(tx.buf, head...), tail...)
+	if len(tx.buf) < streamedBuffer {
+		return nil
+	}
+	return tx.of.patiently(tx.write)
+}
+
+// write puts the buffer into the file. When it fails nothing has changed, so that it may be tried again.
+func (tx *streamedTx) write() error {
+	size := int64(len(tx.buf))
+	if err := tx.of.beside(size); err != nil {
+		return err
+	}
+	if _, err := tx.file.WriteAt(tx.buf, tx.written); err != nil {
+		return errors.Join(diskFault("keep a transaction under way in", tx.name, err), tx.of.beside(-size))
+	}
+	tx.written += size
+	tx.buf = tx.buf[:0]
+	if cap(tx.buf) > 4*streamedBuffer { // one great value came: give its memory back
+		tx.buf = nil
 	}
 	return nil
 }
 
 // each gives the transaction's messages in their order, without those that were rolled back. Each is valid until the next.
 func (tx *streamedTx) each(do func(lsn change.LSN, msg []byte) error) error {
-	if err := tx.out.Flush(); err != nil {
-		return diskFault("keep a transaction under way in", tx.file.Name(), err)
-	}
-	in := bufio.NewReaderSize(io.NewSectionReader(tx.file, 0, tx.size), streamedBuffer)
+	in := bufio.NewReaderSize(io.MultiReader(io.NewSectionReader(tx.file, 0, tx.written), bytes.NewReader(tx.buf)), streamedBuffer)
 	var head [entryHead]byte
 	var msg []byte
 	for {
 		if _, err := io.ReadFull(in, head[:]); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return diskFault("read a transaction from", tx.file.Name(), err)
+			return diskFault("read a transaction from", tx.name, err)
 		}
 		n := int(binary.BigEndian.Uint32(head[0:]))
 		if cap(msg) < n {
@@ -175,7 +218,7 @@ func (tx *streamedTx) each(do func(lsn change.LSN, msg []byte) error) error {
 		}
 		msg = msg[:n]
 		if _, err := io.ReadFull(in, msg); err != nil {
-			return diskFault("read a transaction from", tx.file.Name(), err)
+			return diskFault("read a transaction from", tx.name, err)
 		}
 		if tx.aborted[binary.BigEndian.Uint32(head[4:])] && pgoutput.IsChange(msg) {
 			continue
@@ -188,17 +231,16 @@ func (tx *streamedTx) each(do func(lsn change.LSN, msg []byte) error) error {
 
 // close removes the file.
 func (tx *streamedTx) close() error {
-	if err := errors.Join(tx.file.Close(), os.Remove(tx.file.Name())); err != nil {
-		return diskFault("remove", tx.file.Name(), err)
+	if err := errors.Join(tx.file.Close(), os.Remove(tx.name), tx.of.beside(-tx.written)); err != nil {
+		return diskFault("remove", tx.name, err)
 	}
 	return nil
 }
 
-// diskFault lets a full disk be tried again on a new connection, since what is applied meanwhile makes room.
+// diskFault gives a full disk the spool's code, which means that it is worth waiting. Who cannot wait may connect again.
 func diskFault(op, name string, err error) error {
-	class := fault.Operator
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		class = fault.Transient
+		return fault.New(fault.Transient, op, name, "make room on the worker's disk; receiving goes on by itself", "%w", err).WithCode(spool.CodeFull)
 	}
-	return fault.New(class, op, name, "make room on the worker's disk", "%w", err)
+	return fault.New(fault.Operator, op, name, "check the worker's disk", "%w", err)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -59,6 +60,48 @@ func TestTransactionsUnderWay(t *testing.T) {
 			require.GreaterOrEqual(t, s.requireSame(t, sp), 5) // before 15 the server sends transactions without changes too
 		})
 	}
+}
+
+// Transactions under way that find no room pause the receiver without its connection being lost, count with the spool, and go on when
+// the applied part is removed.
+func TestNoRoomForTransactionsUnderWay(t *testing.T) {
+	src := pgtest.Source(t)
+	s := newStream(t, src, "noroom")
+	src.Exec(t, `ALTER DATABASE `+ident.Quote(src.Endpoint.Database)+` SET logical_decoding_work_mem = '64kB'`)
+	src.Exec(t, `ALTER DATABASE `+ident.Quote(src.Endpoint.Database)+` SET wal_sender_timeout = '1500ms'`)
+	const limit = 4 << 20
+	sp := s.open(t, spool.Options{Limit: limit})
+	r := s.receiver(sp)
+	r.OnlyStream()
+	run := start(t, r)
+	for i := range 20 {
+		src.Exec(t, insertRows(i, 0, 1000))
+	}
+	s.awaitAll(t, sp)
+	const senderSQL = `SELECT pid || ' ' || backend_start FROM pg_stat_replication WHERE application_name = 'timeferry receiver'`
+	sender := src.QueryValue(t, senderSQL)
+	conn := src.Conn(t)
+	execAll(t, conn, `BEGIN`, insertRows(50, 0, 20_000))
+	await(t, "paused", func() bool { return run.progress().Paused != "" })
+	require.Contains(t, run.progress().Paused, "quota")
+	st := sp.Stats()
+	require.Positive(t, st.BesideBytes)
+	require.LessOrEqual(t, st.Bytes+st.BesideBytes, int64(limit))
+	paused := time.Now()
+	await(t, "a pause longer than the server waits for us", func() bool { return time.Since(paused) > 4*time.Second })
+	require.Equal(t, sender, src.QueryValue(t, senderSQL), "the same connection")
+
+	reader, err := sp.NewReader(0)
+	require.NoError(t, err)
+	require.Equal(t, 20, s.readAndPrune(t, sp, reader, 20))
+	await(t, "not paused", func() bool { return run.progress().Paused == "" })
+	execAll(t, conn, `COMMIT`)
+	require.Equal(t, 1, s.readAndPrune(t, sp, reader, 1), "it is there as a whole")
+	require.NoError(t, reader.Close())
+	require.Equal(t, sender, src.QueryValue(t, senderSQL), "still the same connection")
+	await(t, "nothing is beside the spool", func() bool { return sp.Stats().BesideBytes == 0 })
+	run.stop(t)
+	require.Empty(t, underWay(t, s.dir))
 }
 
 func insertRows(worker, from, n int) string {

@@ -1,13 +1,18 @@
 package capture
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"timeferry/internal/change"
 	"timeferry/internal/fault"
+	"timeferry/internal/spool"
 )
 
 const (
@@ -76,6 +81,63 @@ func TestInProgressErrors(t *testing.T) {
 			require.NoError(t, p.close())
 		})
 	}
+}
+
+// fullDisk is a file on a disk that is full now and then: a write gets half of its bytes on it, and an error.
+type fullDisk struct {
+	*os.File
+	full *int // how many writes more find no room
+}
+
+func (f fullDisk) WriteAt(b []byte, at int64) (int, error) {
+	if *f.full == 0 {
+		return f.File.WriteAt(b, at)
+	}
+	*f.full--
+	n, err := f.File.WriteAt(b[:len(b)/2], at)
+	return n, errors.Join(err, syscall.ENOSPC)
+}
+
+// Without room it waits, and what was written in part meanwhile does no harm. Bytes on the disk are counted as long as they are there.
+func TestInProgressWaitsForRoom(t *testing.T) {
+	p, err := newInProgress(t.TempDir())
+	require.NoError(t, err)
+	full, creations, waits, counted := 0, 2, 0, int64(0)
+	p.create = func(name string) (streamFile, error) {
+		if creations--; creations >= 0 {
+			return nil, syscall.ENOSPC
+		}
+		f, err := os.Create(name)
+		return fullDisk{f, &full}, err
+	}
+	p.patiently = func(do func() error) error {
+		for {
+			err := do()
+			if !spool.HasCode(err, spool.CodeFull) {
+				return err
+			}
+			waits++
+		}
+	}
+	p.beside = func(n int64) error { counted += n; return nil }
+	messages, want := []string{startOne}, []string{}
+	for i := range 40 {
+		row := fmt.Sprintf("I%04d", i) + strings.Repeat("x", 20_000)
+		messages, want = append(messages, "I\x00\x00\x00\x01"+row[1:]), append(want, row)
+	}
+	full = 5
+	got, err := takeAll(t, p, messages...)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	require.Equal(t, 7, waits)
+	written := p.open[1].written
+	require.Positive(t, written)
+	require.Equal(t, written, counted)
+	full = 1000 // a commit needs no room here
+	got, err = takeAll(t, p, stop, commit1)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.Zero(t, counted)
 }
 
 // FuzzInProgress: no sequence of messages makes it panic, or give an error without a class.

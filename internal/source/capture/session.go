@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"timeferry/internal/change"
 	"timeferry/internal/fault"
 	"timeferry/internal/pgkit"
+	"timeferry/internal/spool"
 )
 
 const (
@@ -40,6 +42,7 @@ type session struct {
 
 	pending change.LSN // progress that was heard of, not yet put into a chunk
 	under   *inProgress
+	noRoom  string // why the transactions under way wait, or ""
 	behind  *lookout
 	busy    atomic.Bool // something has come since the lookout asked
 	idle    idleness
@@ -65,6 +68,7 @@ func newSession(ctx context.Context, r *Receiver, conn *pgconn.PgConn, state slo
 	if s.under, err = newInProgress(r.Spool.Dir()); err != nil {
 		return nil, err
 	}
+	s.under.patiently, s.under.beside = s.patiently, r.Spool.Beside
 	s.intake = newIntake(r, r.newPlugin(ctx, state.serverVersion), start, s.wake)
 	return s, nil
 }
@@ -213,11 +217,34 @@ func (s *session) upkeep(ctx context.Context) error {
 			return fault.New(fault.Transient, "send status for slot", s.r.Slot, "", "%w", err)
 		}
 	}
-	if paused := s.writer.pausedBy(); paused != p.Paused || now.Sub(s.toldAt) >= reportEvery {
+	if paused := cmp.Or(s.noRoom, s.writer.pausedBy()); paused != p.Paused || now.Sub(s.toldAt) >= reportEvery {
 		p.Paused, s.toldAt = paused, now
 		s.onProgress(*p)
 	}
 	return nil
+}
+
+// patiently repeats do while the disk is full, and keeps the server and our caller content meanwhile, as waitForWriter does: room
+// comes from what the writer has being applied and removed. It belongs to the reading goroutine.
+func (s *session) patiently(do func() error) error {
+	err := do()
+	if err == nil || !spool.HasCode(err, spool.CodeFull) {
+		return err
+	}
+	defer s.watch.Pause()() // what the server says meanwhile is read later
+	defer func() { s.noRoom = "" }()
+	for {
+		s.noRoom = pausedBy(err)
+		if err := s.upkeep(s.asideCtx); err != nil {
+			return err
+		}
+		if err := pgkit.Sleep(s.asideCtx, roomPause); err != nil {
+			return err
+		}
+		if err = do(); err == nil || !spool.HasCode(err, spool.CodeFull) {
+			return err
+		}
+	}
 }
 
 // errSwitch ends a stream whose backlog is to be taken in bulk.

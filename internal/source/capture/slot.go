@@ -148,7 +148,7 @@ func (r *Receiver) checkSlot(state slotState) error {
 	case state.plugin != r.pluginName():
 		return fault.New(fault.Operator, "stream from slot", r.Slot, "", "its plugin is %q, want %s", state.plugin, r.pluginName())
 	case durable != 0 && state.confirmed > durable:
-		return fault.New(fault.Integrity, "stream from slot", r.Slot, "somebody else read from the slot, or the worker's disk was set back: resync, or abort",
+		return fault.New(fault.Integrity, "stream from slot", r.Slot, "somebody else read from the slot, or the worker's disk was set back or is damaged at the spool's end: resync, or abort",
 			"it is confirmed up to %s, and the spool ends at %s", state.confirmed, durable).WithCode(spool.CodeGap)
 	}
 	return nil
