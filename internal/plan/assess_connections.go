@@ -84,6 +84,18 @@ func MostStreams(spec contract.Spec, src SourceFacts, dst TargetFacts) int {
 	return most
 }
 
+// ConnectionsOfTarget is what set-concurrency may share out between streams and index builds, if nobody else uses any
+// connection; zero when the target does not say how many it has.
+func ConnectionsOfTarget(spec contract.Spec, src SourceFacts, dst TargetFacts) contract.Connections {
+	for _, b := range (facts{spec, src, dst}).budgets() {
+		if b.object == objectTarget && b.limit > 0 {
+			others := b.needed - b.perStream*spec.Copy.Concurrency - spec.Copy.IndexJobs
+			return contract.Connections{Room: max(b.limit-b.reserved()-others, 1), PerStream: b.perStream}
+		}
+	}
+	return contract.Connections{}
+}
+
 // reserved counts the connections that ordinary users do not get.
 func (b budget) reserved() int {
 	n := 0
