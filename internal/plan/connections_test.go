@@ -55,3 +55,19 @@ func TestIndexBuildsTakeWhatStreamsLeave(t *testing.T) {
 		require.Equal(t, 1, fatalConnections(w), "%+v", c)
 	}
 }
+
+// A hypertable that is made by hand at the gate needs as many connections as one that the spec names.
+func TestHypertablesOfTheGateCountAsConnections(t *testing.T) {
+	most := func(named, gate bool) int {
+		w := goodWorld(t)
+		w.src.MaxConnections, w.dst.MaxConnections = 1000, 100
+		if !named {
+			w.spec.Hypertables = nil
+		}
+		w.spec.HypertableGate = gate
+		return plan.MostStreams(w.spec, w.src, w.dst)
+	}
+	require.Greater(t, most(false, false), most(false, true))
+	require.Equal(t, most(true, false), most(false, true))
+	require.Equal(t, most(true, true), most(false, true))
+}
