@@ -29,7 +29,7 @@ func (s *stream) pump(ctx context.Context, tx pgx.Tx, part ledger.Part, freeze b
 		p.closeWrite(err)
 		sourceDone <- err
 	}()
-	tag, targetErr := tx.Conn().PgConn().CopyFrom(ctx, p, copyInSQL(part.Table.Quote(), part, freeze))
+	tag, targetErr := tx.Conn().PgConn().CopyFrom(ctx, p, copyInSQL(part.Table.Quote(), part.Columns, part, freeze))
 	p.closeRead()
 	if targetErr != nil {
 		cancel() // the source may be silent, and so not notice the closed pipe
