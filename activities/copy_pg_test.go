@@ -150,6 +150,7 @@ func TestStreamBacksOffWhileTheSourceIsBusy(t *testing.T) {
 	require.Equal(t, "2", w.done(t))
 	busy.Wait()
 	require.Equal(t, "3 sessions are active on the source, copy.backOff.activeSessions is 2", beats[0].Waiting)
+	require.Equal(t, 2, beats[0].Parts, "it knows of the copy before its first part")
 	require.Empty(t, beats[len(beats)-1].Waiting)
 	require.Zero(t, w.value(t, "timeferry_bulk_waiting_streams"))
 }

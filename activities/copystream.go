@@ -37,6 +37,7 @@ type copyStream struct {
 	input          contract.CopyInput
 	source, target pgkit.Endpoint
 	metrics        *obs.Metrics
+	shown          *obs.CopyStream
 	migration      string
 	report         func(contract.Beat)
 	// credits reads the CPU credit balance of the source's instance, see rdsctl.
@@ -61,14 +62,14 @@ type copyStream struct {
 func newCopyStream(input contract.CopyInput, source, target pgkit.Endpoint, metrics *obs.Metrics, report func(contract.Beat)) *copyStream {
 	s := &copyStream{input: input, source: source, target: target, metrics: metrics, migration: input.Name, report: report}
 	s.speed.add(time.Now(), 0)
-	metrics.StreamBegins(s.migration)
+	s.shown = metrics.StreamBegins(s.migration)
 	return s
 }
 
 func (s *copyStream) close(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.metrics.StreamEnds(s.migration, s.beat.Waiting != "")
+	s.shown.Ends(s.beat.Waiting != "")
 	for _, conn := range []*pgx.Conn{s.ledger, s.scout} {
 		if conn != nil {
 			closeQuietly(ctx, conn)
@@ -113,7 +114,7 @@ func (s *copyStream) between(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.wait(why)
+		s.wait(ctx, why)
 		if why == "" {
 			return nil
 		}
@@ -194,7 +195,7 @@ func (s *copyStream) cpuCredits(ctx context.Context) (*float64, error) {
 }
 
 // wait notes why the stream waits, or that it does no more.
-func (s *copyStream) wait(why string) {
+func (s *copyStream) wait(ctx context.Context, why string) {
 	if (why != "") != (s.beat.Waiting != "") {
 		s.metrics.StreamWaits(s.migration, why != "")
 	}
@@ -202,6 +203,7 @@ func (s *copyStream) wait(why string) {
 		return
 	}
 	s.beat.Waiting = why
+	s.askLedger(ctx, time.Now())
 	s.tell()
 }
 
@@ -248,10 +250,12 @@ func secondsFor(bytes, rate int64) int64 {
 // tell sends a heartbeat: what the ledger has, and what this stream adds.
 func (s *copyStream) tell() {
 	b := statusOf(s.committed)
+	b.Epoch = s.committed.Epoch
+	b.OpenBytes, b.OpenRows = s.beat.OpenBytes, s.beat.OpenRows
+	s.shown.Stands(b)
 	b.BytesDone = min(b.BytesDone+s.beat.OpenBytes, b.Bytes)
 	b.Rows += s.beat.OpenRows
-	b.OpenBytes, b.OpenRows, b.Rate, b.Waiting, b.Running, b.Largest =
-		s.beat.OpenBytes, s.beat.OpenRows, s.beat.Rate, s.beat.Waiting, s.beat.Running, s.beat.Largest
+	b.Rate, b.Waiting, b.Running, b.Largest = s.beat.Rate, s.beat.Waiting, s.beat.Running, s.beat.Largest
 	// The others' rates are not known here: whoever reads all heartbeats knows better.
 	b.ETASeconds = secondsFor(b.Bytes-b.BytesDone, b.Rate*int64(max(s.input.Streams, 1)))
 	s.report(contract.Beat{Copy: &b})
