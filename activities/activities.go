@@ -36,6 +36,8 @@ type Activities struct {
 	Machine func(context.Context) (machine.Facts, error)
 	// Now is the clock that prepare.window goes by; nil: the machine's.
 	Now func() time.Time
+
+	copyLimits copyLimits
 }
 
 func (a *Activities) now() time.Time {

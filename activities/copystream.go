@@ -38,6 +38,7 @@ type copyStream struct {
 	source, target pgkit.Endpoint
 	metrics        *obs.Metrics
 	shown          *obs.CopyStream
+	limit          *copyLimit
 	migration      string
 	report         func(contract.Beat)
 	// credits reads the CPU credit balance of the source's instance, see rdsctl.
@@ -139,18 +140,15 @@ func (s *copyStream) unwanted(ctx context.Context) (bool, error) {
 	return unwanted(s.input, now), err
 }
 
-// unwanted is true for a stream of a paused migration, for a surplus one, and for one whose share of the rate is not right
-// any more: the workflow begins it again with the right one.
+// unwanted is true for a stream of a paused migration, and for a surplus one.
 func unwanted(input contract.CopyInput, now ledger.Steering) bool {
 	switch {
 	case now.Paused:
 		return true
 	case now.Concurrency == 0 || input.Stream == 0:
 		return false
-	case input.Stream > now.Concurrency:
-		return true
 	}
-	return input.Copy.RateBytes() > 0 && input.Streams != now.Concurrency
+	return input.Stream > now.Concurrency
 }
 
 // tooBusy says what keeps the source too busy for another part, "" when nothing does.
@@ -261,7 +259,7 @@ func (s *copyStream) tell() {
 	s.report(contract.Beat{Copy: &b})
 }
 
-// askLedger reads what is for display only: when it fails, the next one will do.
+// askLedger reads what is for display, and how many streams share the rate: when it fails, the next one will do.
 func (s *copyStream) askLedger(ctx context.Context, now time.Time) {
 	pace := time.Duration(max(s.input.Streams/8, 1))
 	if now.Sub(s.statusAt) < statusAge*pace {
@@ -274,6 +272,9 @@ func (s *copyStream) askLedger(ctx context.Context, now time.Time) {
 			return err
 		}
 		s.committed = p
+		if err := s.limit.look(ctx, conn); err != nil {
+			return err
+		}
 		if now.Sub(s.largestAt) < largestAge*pace {
 			return nil
 		}

@@ -16,8 +16,8 @@ func (s *stream) pump(ctx context.Context, tx pgx.Tx, part ledger.Part, freeze b
 	defer cancel()
 	p := newPipe(s.buffers)
 	in := &intake{p: p, m: m}
-	if s.limit != nil {
-		in.slow = func(bytes int) error { return s.limit.wait(ctx, bytes) }
+	if s.o.Limit != nil {
+		in.slow = func(bytes int) error { return s.o.Limit.wait(ctx, bytes) }
 	}
 	sourceDone := make(chan error, 1)
 	var sent pgconn.CommandTag
