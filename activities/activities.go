@@ -38,7 +38,8 @@ type Activities struct {
 	// Now is the clock that prepare.window goes by; nil: the machine's.
 	Now func() time.Time
 
-	shares copyShares
+	shares     copyShares
+	copyLimits copyLimits
 }
 
 func (a *Activities) now() time.Time {

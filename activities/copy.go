@@ -45,31 +45,23 @@ func (a *Activities) copyParts(ctx context.Context, input contract.CopyInput, re
 	defer s.close(ctx)
 	s.credits = func(ctx context.Context) (float64, bool, error) { return a.cpuCredits(ctx, input.Spec) }
 	s.givesAway = func(ctx context.Context, streams int) bool { return a.givesAway(ctx, carried, streams) }
+	limit := a.copyLimits.join(input.Name, input.Copy.RateBytes())
+	defer limit.leave()
+	s.limit = limit
 	replica := false
 	err = s.onLedger(ctx, func(conn *pgx.Conn) error {
 		a.offerSecondHolder(ctx, conn)
-		replica, err = pgkit.CanSetReplicationRole(ctx, conn)
-		return err
+		if replica, err = pgkit.CanSetReplicationRole(ctx, conn); err != nil {
+			return err
+		}
+		return limit.look(ctx, conn)
 	})
 	if err != nil {
 		return out, err
 	}
 	_, err = bulk.CopyParts(ctx, bulk.Options{Source: source, Target: target, ReplicaRole: replica, ServerToast: input.Copy.Toast == contract.ToastServer, Worker: a.HostID, Log: a.Log,
-		MaxBytesPerSecond: share(input), Between: s.between}, func(p bulk.Progress) { s.progressed(ctx, p) })
+		Limit: limit.shared(), Between: s.between}, func(p bulk.Progress) { s.progressed(ctx, p) })
 	return contract.CopyResult{Stopped: s.stopped}, err
-}
-
-// share is this stream's part of copy.maxBytesPerSecond, 0 for no limit.
-func share(input contract.CopyInput) int64 {
-	streams := input.Streams
-	if streams == 0 {
-		streams = input.Copy.Concurrency
-	}
-	limit := input.Copy.RateBytes()
-	if limit == 0 {
-		return 0
-	}
-	return max(limit/int64(streams), 1)
 }
 
 // CopyProgress reads from the ledger how far the copy is, and once it is complete how each table was copied.
@@ -80,7 +72,7 @@ func share(input contract.CopyInput) int64 {
 //	Undone by: nothing to undo.
 func (a *Activities) CopyProgress(ctx context.Context, spec contract.Spec) (out contract.CopyDone, err error) {
 	err = a.live(ctx, func(ctx context.Context, _ func(contract.Beat)) error {
-		return a.withTarget(ctx, spec, "copy progress", func(conn *pgx.Conn) error {
+		return a.withTarget(ctx, spec, "progress", func(conn *pgx.Conn) error {
 			out.CopyStatus, err = copyStatus(ctx, conn)
 			if err != nil || out.PartsDone < out.Parts {
 				return err

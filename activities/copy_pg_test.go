@@ -120,8 +120,6 @@ func TestStreamsObeyTheSteering(t *testing.T) {
 	w.steer(t, contract.Steering{Serial: 3, Concurrency: 2, IndexJobs: 1})
 	w.steer(t, contract.Steering{Serial: 2, Paused: true, Concurrency: 1, IndexJobs: 1}) // a late one
 	require.True(t, w.copy(t, 3, 4).Stopped, "surplus")
-	w.spec.Copy.MaxBytesPerSecond = "1GiB"
-	require.True(t, w.copy(t, 1, 4).Stopped, "its share is not right any more")
 	require.Equal(t, "0", w.done(t))
 	require.False(t, w.copy(t, 2, 2).Stopped)
 	require.Equal(t, "3", w.done(t))
@@ -150,6 +148,7 @@ func TestStreamBacksOffWhileTheSourceIsBusy(t *testing.T) {
 	require.Equal(t, "2", w.done(t))
 	busy.Wait()
 	require.Equal(t, "3 sessions are active on the source, copy.backOff.activeSessions is 2", beats[0].Waiting)
+	require.Equal(t, 2, beats[0].Parts, "it knows of the copy before its first part")
 	require.Empty(t, beats[len(beats)-1].Waiting)
 	require.Zero(t, w.value(t, "timeferry_bulk_waiting_streams"))
 }
@@ -172,4 +171,48 @@ func TestStreamTellsWhatIsUnderWay(t *testing.T) {
 	require.NotNil(t, running, "no beat told of a part: %v", beats)
 	require.Equal(t, 1, running.Stream)
 	require.LessOrEqual(t, running.Bytes, running.Planned)
+}
+
+// largeParts lets each part be one that a stream takes alone.
+func (w *copyWorld) largeParts(t *testing.T) {
+	w.dst.Exec(t, "UPDATE timeferry.parts SET bytes = 1 << 20")
+}
+
+// The limit is of all streams together, on whatever workers they run and whenever they were begun.
+func TestStreamsOfAllWorkersKeepToTheLimit(t *testing.T) {
+	const perSecond = 128 << 10
+	w := newCopyWorld(t, 8)
+	w.largeParts(t)
+	w.spec.Copy.MaxBytesPerSecond = "128KiB"
+	workers := []*activities.Activities{w.a, {}}
+	var streams sync.WaitGroup
+	stream := func(number, of int) {
+		streams.Go(func() {
+			_ = workers[number%2].CopyPartsTelling(t.Context(), contract.CopyInput{Spec: w.spec, Stream: number, Streams: of}, func(contract.Beat) {})
+		})
+	}
+	began := time.Now()
+	stream(1, 2)
+	stream(2, 2)
+	time.Sleep(time.Second)
+	for number := 3; number <= 6; number++ { // the first two are inside their parts
+		stream(number, 6)
+	}
+	streams.Wait()
+	took := time.Since(began).Seconds()
+	require.Equal(t, "8", w.done(t))
+	var bytes int64
+	_, err := fmt.Sscan(w.dst.QueryValue(t, "SELECT sum(copied_bytes) FROM timeferry.parts"), &bytes)
+	require.NoError(t, err)
+	t.Logf("%d bytes in %.1f s", bytes, took)
+	require.Less(t, float64(bytes)/took, 1.15*perSecond)
+}
+
+// At the end of a copy, the last stream has what the others have left.
+func TestTheLastStreamHasTheWholeLimit(t *testing.T) {
+	w := newCopyWorld(t, 3)
+	w.spec.Copy.MaxBytesPerSecond = "128KiB"
+	began := time.Now()
+	require.False(t, w.copy(t, 2, 8).Stopped)
+	require.Less(t, time.Since(began), 10*time.Second, "an eighth of the limit takes 20 s")
 }

@@ -38,6 +38,8 @@ type copyStream struct {
 	input          contract.CopyInput
 	source, target pgkit.Endpoint
 	metrics        *obs.Metrics
+	shown          *obs.CopyStream
+	limit          *copyLimit
 	migration      string
 	report         func(contract.Beat)
 	// credits reads the CPU credit balance of the source's instance, see rdsctl.
@@ -65,14 +67,14 @@ type copyStream struct {
 func newCopyStream(input contract.CopyInput, source, target pgkit.Endpoint, metrics *obs.Metrics, report func(contract.Beat)) *copyStream {
 	s := &copyStream{input: input, source: source, target: target, metrics: metrics, migration: input.Name, report: report, began: time.Now()}
 	s.speed.add(time.Now(), 0)
-	metrics.StreamBegins(s.migration)
+	s.shown = metrics.StreamBegins(s.migration)
 	return s
 }
 
 func (s *copyStream) close(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.metrics.StreamEnds(s.migration, s.beat.Waiting != "")
+	s.shown.Ends(s.beat.Waiting != "")
 	for _, conn := range []*pgx.Conn{s.ledger, s.scout} {
 		if conn != nil {
 			closeQuietly(ctx, conn)
@@ -117,7 +119,7 @@ func (s *copyStream) between(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.wait(why)
+		s.wait(ctx, why)
 		if why == "" {
 			return nil
 		}
@@ -146,18 +148,15 @@ func (s *copyStream) unwanted(ctx context.Context) (bool, error) {
 	return time.Since(s.began) >= settleTime && s.givesAway(ctx, streams), nil
 }
 
-// unwanted is true for a stream of a paused migration, for a surplus one, and for one whose share of the rate is not right
-// any more: the workflow begins it again with the right one.
+// unwanted is true for a stream of a paused migration, and for a surplus one.
 func unwanted(input contract.CopyInput, now ledger.Steering) bool {
 	switch {
 	case now.Paused:
 		return true
 	case now.Concurrency == 0 || input.Stream == 0:
 		return false
-	case input.Stream > now.Concurrency:
-		return true
 	}
-	return input.Copy.RateBytes() > 0 && input.Streams != now.Concurrency
+	return input.Stream > now.Concurrency
 }
 
 // tooBusy says what keeps the source too busy for another part, "" when nothing does.
@@ -202,7 +201,7 @@ func (s *copyStream) cpuCredits(ctx context.Context) (*float64, error) {
 }
 
 // wait notes why the stream waits, or that it does no more.
-func (s *copyStream) wait(why string) {
+func (s *copyStream) wait(ctx context.Context, why string) {
 	if (why != "") != (s.beat.Waiting != "") {
 		s.metrics.StreamWaits(s.migration, why != "")
 	}
@@ -210,6 +209,7 @@ func (s *copyStream) wait(why string) {
 		return
 	}
 	s.beat.Waiting = why
+	s.askLedger(ctx, time.Now())
 	s.tell()
 }
 
@@ -256,16 +256,18 @@ func secondsFor(bytes, rate int64) int64 {
 // tell sends a heartbeat: what the ledger has, and what this stream adds.
 func (s *copyStream) tell() {
 	b := statusOf(s.committed)
+	b.Epoch = s.committed.Epoch
+	b.OpenBytes, b.OpenRows = s.beat.OpenBytes, s.beat.OpenRows
+	s.shown.Stands(b)
 	b.BytesDone = min(b.BytesDone+s.beat.OpenBytes, b.Bytes)
 	b.Rows += s.beat.OpenRows
-	b.OpenBytes, b.OpenRows, b.Rate, b.Waiting, b.Running, b.Largest =
-		s.beat.OpenBytes, s.beat.OpenRows, s.beat.Rate, s.beat.Waiting, s.beat.Running, s.beat.Largest
+	b.Rate, b.Waiting, b.Running, b.Largest = s.beat.Rate, s.beat.Waiting, s.beat.Running, s.beat.Largest
 	// The others' rates are not known here: whoever reads all heartbeats knows better.
 	b.ETASeconds = secondsFor(b.Bytes-b.BytesDone, b.Rate*int64(max(s.input.Streams, 1)))
 	s.report(contract.Beat{Copy: &b})
 }
 
-// askLedger reads what is for display only: when it fails, the next one will do.
+// askLedger reads what is for display, and how many streams share the rate: when it fails, the next one will do.
 func (s *copyStream) askLedger(ctx context.Context, now time.Time) {
 	pace := time.Duration(max(s.input.Streams/8, 1))
 	if now.Sub(s.statusAt) < statusAge*pace {
@@ -278,6 +280,9 @@ func (s *copyStream) askLedger(ctx context.Context, now time.Time) {
 			return err
 		}
 		s.committed = p
+		if err := s.limit.look(ctx, conn); err != nil {
+			return err
+		}
 		if now.Sub(s.largestAt) < largestAge*pace {
 			return nil
 		}

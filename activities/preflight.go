@@ -54,7 +54,7 @@ func (a *Activities) Preflight(ctx context.Context, input contract.PreflightInpu
 			if err != nil {
 				return err
 			}
-			out = contract.PreflightResult{Problems: plan.Assess(spec, src, dst), Tables: len(src.Tables), Activity: usage.Words(), MostStreams: plan.MostStreams(spec, src, dst),
+			out = contract.PreflightResult{Problems: plan.Assess(spec, src, dst), Tables: len(src.Tables), Activity: usage.Words(), MostStreams: plan.MostStreams(spec, src, dst), TargetConnections: plan.ConnectionsOfTarget(spec, src, dst),
 				SourceVersion: versionWords(src.Version), TargetVersion: versionWords(dst.Version), WALLevel: src.Settings["wal_level"]}
 			ahead, err := a.schemaFindings(ctx, spec, src, dst, out.Problems)
 			if err != nil {

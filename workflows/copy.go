@@ -13,7 +13,10 @@ import (
 type copyRound struct {
 	m         *migration
 	streams   []workflow.Future // by number, from 0; nil where none runs
+	epochs    []int             // that each of them was begun in
 	exhausted bool              // a stream found no free part any more
+	nothingIn int               // the newest epoch that such a stream was begun in
+	asBefore  bool              // the history is from before newEpochNewStreams
 	failed    error             // of the first stream that failed
 }
 
@@ -49,7 +52,7 @@ func (c *copyRound) run(ctx workflow.Context) error {
 		if c.running() == 0 && (c.exhausted || c.failed != nil) {
 			return c.failed
 		}
-		err := workflow.Await(ctx, func() bool { return c.ended() || c.lacking() })
+		err := workflow.Await(ctx, func() bool { return c.ended() || c.lacking() || c.outdated() })
 		if err != nil && c.running() == 0 {
 			return err
 		}
@@ -58,7 +61,23 @@ func (c *copyRound) run(ctx workflow.Context) error {
 			c.exhausted = true
 		}
 		c.collect(ctx)
+		c.reopen(ctx)
 	}
+}
+
+// outdated is true when no part was free before the present epoch began.
+func (c *copyRound) outdated() bool {
+	return c.exhausted && c.nothingIn < c.m.held.Epoch && !c.asBefore
+}
+
+// reopen begins the streams again that have ended, once a new epoch has made parts free: otherwise the one that happened to be at
+// the last part would copy all that is to be copied again.
+func (c *copyRound) reopen(ctx workflow.Context) {
+	if ctx.Err() != nil || !c.outdated() {
+		return
+	}
+	c.asBefore = !c.m.since(ctx, newEpochNewStreams)
+	c.exhausted = c.asBefore
 }
 
 // wanted is how many streams there should be.
@@ -85,12 +104,13 @@ func (c *copyRound) begin(ctx workflow.Context) {
 	wanted := c.wanted()
 	for i := range wanted {
 		if i == len(c.streams) {
-			c.streams = append(c.streams, nil)
+			c.streams, c.epochs = append(c.streams, nil), append(c.epochs, 0)
 		}
 		if c.streams[i] == nil {
 			summary := fmt.Sprintf("stream %d of %d", i+1, wanted)
 			input := contract.CopyInput{Spec: c.m.spec, Stream: i + 1, Streams: wanted}
 			c.streams[i] = workflow.ExecuteActivity(on(ctx, bulk, summary), acts.CopyParts, input)
+			c.epochs[i] = c.m.held.Epoch
 		}
 	}
 }
@@ -124,8 +144,9 @@ func (c *copyRound) collect(ctx workflow.Context) {
 		var result contract.CopyResult
 		err := f.Get(ctx, &result)
 		switch {
+		case err == nil && !result.Stopped:
+			c.exhausted, c.nothingIn = true, max(c.nothingIn, c.epochs[i])
 		case err == nil:
-			c.exhausted = c.exhausted || !result.Stopped
 		case c.failed == nil:
 			c.failed = err
 		}

@@ -107,7 +107,7 @@ func (f *fakeActivities) PlanParameters(context.Context, contract.Spec) (contrac
 }
 
 func (f *fakeActivities) Preflight(context.Context, contract.PreflightInput) (contract.PreflightResult, error) {
-	return contract.PreflightResult{Problems: f.found, SourceVersion: "15.18", Tables: 3, Bytes: 100, MostStreams: 40}, f.step("Preflight")
+	return contract.PreflightResult{Problems: f.found, SourceVersion: "15.18", Tables: 3, Bytes: 100, MostStreams: 40, TargetConnections: contract.Connections{Room: 60, PerStream: 2}}, f.step("Preflight")
 }
 
 func (f *fakeActivities) CreateLedger(context.Context, contract.Spec) error {

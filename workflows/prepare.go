@@ -29,7 +29,7 @@ func (m *migration) check(ctx workflow.Context, mayOpen bool) error {
 	m.status.Source.Version, m.report.Target.Version = found.SourceVersion, found.TargetVersion
 	m.status.Copy.Tables, m.status.Copy.Bytes = found.Tables, found.Bytes
 	m.status.Problems = append(m.status.Problems, found.Problems...)
-	m.activity, m.mostStreams = found.Activity, found.MostStreams
+	m.activity, m.mostStreams, m.targetConnections = found.Activity, found.MostStreams, found.TargetConnections
 	return preflightError(found.Problems)
 }
 

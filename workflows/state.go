@@ -25,7 +25,8 @@ type migration struct {
 	ingress  contract.IngressRule
 	activity string // what a reboot would interrupt, as preflight saw it
 	// mostStreams is what the connections of both servers have room for, as preflight saw them; 0: not known.
-	mostStreams int
+	mostStreams       int
+	targetConnections contract.Connections // likewise, of the target alone
 	// groupAsked is true once the parameter group may have been made, groupAttached once it is attached.
 	groupAsked, groupAttached bool
 	ingressProblem            contract.Problem // that kept a rule from being revoked

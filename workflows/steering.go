@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -139,7 +140,20 @@ func (m *migration) concurrencyProblem(n contract.Note) string {
 	if m.mostStreams > 0 && n.Copy > m.mostStreams {
 		return fmt.Sprintf("copy: the servers have connections for %d streams at most, whoever else is connected: choose 1 to %d (max_connections is what bounds it)", m.mostStreams, m.mostStreams)
 	}
-	return ""
+	return m.indexJobsProblem(n)
+}
+
+// indexJobsProblem reckons with the streams of the same order, or else with those there are: index builds run beside the copy.
+func (m *migration) indexJobsProblem(n contract.Note) string {
+	streams, jobs := cmp.Or(n.Copy, m.steering.Concurrency), cmp.Or(n.IndexJobs, m.steering.IndexJobs)
+	most := m.targetConnections.MostIndexJobs(streams)
+	if most == 0 || jobs <= most || jobs <= m.spec.Copy.IndexJobs {
+		return ""
+	}
+	if n.IndexJobs > 0 {
+		return fmt.Sprintf("indexJobs: the target has connections for %d index builds at most beside %d streams, whoever else is connected: choose 1 to %d, or fewer streams (max_connections is what bounds it)", most, streams, most)
+	}
+	return fmt.Sprintf("copy: the target has connections for %d index builds at most beside %d streams, and %d are ordered: choose fewer streams, or lower indexJobs in the same order (max_connections is what bounds it)", most, streams, jobs)
 }
 
 func (m *migration) refuseConcurrency() string {

@@ -166,7 +166,8 @@ func TestConcurrencyIsValidated(t *testing.T) {
 	answers := map[string]*answerTo{}
 	w.when("CopyParts", 1, func() error {
 		for want, n := range map[string]contract.Note{"say how many": {}, "copy: -1 is out of range": {Copy: -1}, "copy: 257 is out of range, choose 1 to 256": {Copy: 257},
-			"indexJobs: 65 is out of range": {IndexJobs: 65}, "have connections for 40 streams": {Copy: 41}} {
+			"indexJobs: 65 is out of range": {IndexJobs: 65}, "have connections for 40 streams": {Copy: 41},
+			"the target has connections for 52 index builds at most beside 4 streams": {IndexJobs: 53}, "for 40 index builds at most beside 10 streams": {Copy: 10, IndexJobs: 41}} {
 			a := &answerTo{}
 			answers[want] = a
 			w.UpdateWorkflow(contract.SignalSetConcurrency, "", a.callback(), n)
@@ -271,6 +272,24 @@ func TestAnOrderThatCannotBePutIntoForceIsAProblem(t *testing.T) {
 	require.Equal(t, "timeferry.steering", seen.Problems[0].Object)
 	require.Contains(t, seen.Awaiting, contract.SignalResume)
 	require.Equal(t, 2, w.fake.called("Steer"))
+}
+
+// Streams that are ordered later must not take the connections that were ordered for index builds.
+func TestStreamsAndIndexBuildsShareTheConnections(t *testing.T) {
+	w := newWorld(t)
+	c := newCopier(w, 300)
+	var streams, both answerTo
+	c.atPart[250] = func() {
+		w.UpdateWorkflow(contract.SignalSetConcurrency, "", new(answerTo).callback(), contract.Note{IndexJobs: 50})
+		w.UpdateWorkflow(contract.SignalSetConcurrency, "", streams.callback(), contract.Note{Copy: 6})
+		w.UpdateWorkflow(contract.SignalSetConcurrency, "", both.callback(), contract.Note{Copy: 6, IndexJobs: 48})
+	}
+	w.signalIn(t, contract.PhaseCutOver, contract.SignalComplete, nil)
+	w.ExecuteWorkflow(workflows.LiveMigration, plainSpec(auto))
+	require.Equal(t, contract.PhaseCompleted, w.report(t).Outcome)
+	require.ErrorContains(t, streams.err, "the target has connections for 48 index builds at most beside 6 streams, and 50 are ordered")
+	require.NoError(t, both.err)
+	require.Equal(t, contract.Steering{Serial: 2, Concurrency: 6, IndexJobs: 48}, w.fake.steering())
 }
 
 func TestPauseIsRefusedOnceTheSwitchIsOrdered(t *testing.T) {

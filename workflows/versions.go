@@ -37,6 +37,8 @@ const (
 	releasedBeside = "released-beside"
 	// leftoversSought: after everything was undone it is looked for, and the migration does not end while something is there.
 	leftoversSought = "leftovers-sought"
+	// newEpochNewStreams: streams of the copy that found no free part are begun again when a new epoch makes parts free.
+	newEpochNewStreams = "new-epoch-new-streams"
 )
 
 // since says whether this migration runs with the change.

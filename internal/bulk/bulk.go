@@ -21,9 +21,8 @@ type Options struct {
 	ReplicaRole bool
 	// ServerToast leaves it to the target how long values are compressed, see pgkit.FastToastSQL.
 	ServerToast bool
-	// MaxBytesPerSecond holds this stream back, by bytes on the wire; zero or less does not. For a limit on all streams
-	// together give each its share.
-	MaxBytesPerSecond int64
+	// Limit holds this stream back, by bytes on the wire, together with all others that have the same; nil does not.
+	Limit *Limit
 	// Between, if not nil, is called before each claim, the first one too, with nothing claimed and no transaction open; it
 	// may take its time. ErrStop ends CopyParts without an error, any other error ends it with that one.
 	Between func(context.Context) error
@@ -143,7 +142,6 @@ type stream struct {
 	o              Options
 	source, target *pgx.Conn
 	feed           *feed         // of source
-	limit          *throttle     // nil: none
 	scout          *pgx.Conn     // second session on the target, for makeChunks; nil until needed
 	shared         ledger.Shared // the epoch's snapshot, as last read
 	buffers        chan []byte
@@ -153,7 +151,7 @@ type stream struct {
 }
 
 func openStream(ctx context.Context, o Options, onProgress func(Progress)) (*stream, error) {
-	s := &stream{o: o, onProgress: onProgress, buffers: newBuffers(), limit: newThrottle(o.MaxBytesPerSecond)}
+	s := &stream{o: o, onProgress: onProgress, buffers: newBuffers()}
 	var err error
 	wrap := func(r io.Reader) io.Reader { s.feed = newFeed(r); return s.feed }
 	if s.source, err = dialWith(ctx, o.Source, sourceSettings, wrap); err != nil {

@@ -1,7 +1,10 @@
 package bulk_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,4 +88,40 @@ func TestCopyNoticesHypertableMadeByHand(t *testing.T) {
 	f.copyAll(t)
 	f.requireSame(t, "*", "metrics")
 	require.Equal(t, "t", f.dst.QueryValue(t, "SELECT hypertable FROM timeferry.tables"))
+}
+
+// Wide rows pass in pieces, also where chunks are made ahead: what is wide is not part of the sample, or else its row is not.
+func TestChunksAheadDoNotHoldWideRows(t *testing.T) {
+	f := newFixture(t, "copy_wide_chunks")
+	const tables = `CREATE TABLE left_out (ts timestamptz NOT NULL, b bytea, n serial);
+		CREATE TABLE not_null (ts timestamptz NOT NULL, b bytea NOT NULL);
+		CREATE TABLE checked (ts timestamptz NOT NULL, b bytea, CHECK (b IS NOT NULL));
+		CREATE TABLE made_of (ts timestamptz NOT NULL, b bytea, l int NOT NULL GENERATED ALWAYS AS (length(b)) STORED)`
+	names := []string{"left_out", "not_null", "checked", "made_of"}
+	f.execBoth(t, tables)
+	for _, name := range names {
+		f.execTarget(t, "SELECT create_hypertable('"+name+"', 'ts', create_default_indexes => false)")
+		f.execSource(t, "ALTER TABLE "+name+` ALTER b SET STORAGE EXTERNAL;
+			INSERT INTO `+name+" (ts, b) SELECT timestamptz '2024-01-01' + g * interval '30 days', convert_to(repeat('0123456789abcdef', 20 * 65536), 'SQL_ASCII') FROM generate_series(1, 1) g")
+	}
+	f.execSource(t, "CREATE TABLE narrow (ts timestamptz NOT NULL, b bytea NOT NULL); INSERT INTO narrow SELECT ts, 'x' FROM left_out")
+	f.execTarget(t, "CREATE TABLE narrow (ts timestamptz NOT NULL, b bytea NOT NULL); SELECT create_hypertable('narrow', 'ts')")
+	f.planTables(t, 1<<30)
+	f.beginEpoch(t)
+	var log bytes.Buffer
+	o := f.options()
+	o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := bulk.CopyParts(context.Background(), o, nil)
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	t.Logf("allocated %d KiB for 80 MiB", (after.TotalAlloc-before.TotalAlloc)>>10)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(20<<20), "all that was allocated on the way, garbage included")
+	require.NotContains(t, log.String(), "chunks not created ahead")
+	f.requireNothingLeft(t)
+	for _, name := range append(names, "narrow") {
+		f.requireSame(t, "ts, length(b), md5(b)", name)
+	}
+	require.Equal(t, "f", f.dst.QueryValue(t, "SELECT is_called FROM left_out_n_seq"), "a default was not asked for")
 }

@@ -53,5 +53,5 @@ func TestCopySQL(t *testing.T) {
 	require.Equal(t, `COPY (SELECT "x", "Y" FROM ONLY "s"."le""af" WHERE ctid >= '(10,0)'::tid) TO STDOUT (FORMAT text)`, copyOutSQL(part))
 	part.End, part.TextCopy = &end, false
 	require.Equal(t, `COPY (SELECT "x", "Y" FROM ONLY "s"."le""af" WHERE ctid >= '(10,0)'::tid AND ctid < '(20,0)'::tid) TO STDOUT (FORMAT binary)`, copyOutSQL(part))
-	require.Equal(t, `COPY "a"."root" ("x", "Y") FROM STDIN (FORMAT binary, FREEZE)`, copyInSQL(part.Table.Quote(), part, true))
+	require.Equal(t, `COPY "a"."root" ("x", "Y") FROM STDIN (FORMAT binary, FREEZE)`, copyInSQL(part.Table.Quote(), part.Columns, part, true))
 }

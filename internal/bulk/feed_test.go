@@ -82,12 +82,28 @@ func TestFeedWithoutCopy(t *testing.T) {
 	require.Equal(t, "row", string(rows))
 }
 
-func TestThrottle(t *testing.T) {
-	require.Nil(t, newThrottle(0))
-	limit := newThrottle(1 << 20)
+func TestLimit(t *testing.T) {
+	require.Nil(t, NewLimit(0))
+	limit := NewLimit(1 << 20)
 	now := time.Unix(1000, 0)
-	require.LessOrEqual(t, limit.pay(now, 100_000), time.Duration(0), "what was not used a moment ago")
-	require.InDelta(t, time.Second, limit.pay(now, 1<<20), float64(5*time.Millisecond))
-	require.InDelta(t, time.Second/2, limit.pay(now.Add(time.Second), 1<<19), float64(5*time.Millisecond))
-	require.InDelta(t, time.Second-throttleSlack, limit.pay(now.Add(time.Hour), 1<<20), float64(5*time.Millisecond), "an hour's rest is not saved up")
+	pause := func(now time.Time, bytes int) time.Duration { return limit.until(now, limit.pay(now, bytes)) }
+	require.LessOrEqual(t, pause(now, 100_000), time.Duration(0), "what was not used a moment ago")
+	require.InDelta(t, time.Second, pause(now, 1<<20), float64(5*time.Millisecond))
+	require.InDelta(t, time.Second/2, pause(now.Add(time.Second), 1<<19), float64(5*time.Millisecond))
+	require.InDelta(t, time.Second-limitSlack, pause(now.Add(time.Hour), 1<<20), float64(5*time.Millisecond), "an hour's rest is not saved up")
+}
+
+// Who waits already goes by a new rate, and what streams that share a limit wait for adds up.
+func TestLimitIsSharedAndChanges(t *testing.T) {
+	limit := NewLimit(1000)
+	now := time.Unix(1000, 0)
+	limit.pay(now, 100) // the slack
+	first, second := limit.pay(now, 1000), limit.pay(now, 1000)
+	require.InDelta(t, time.Second, limit.until(now, first), float64(time.Millisecond))
+	require.InDelta(t, 2*time.Second, limit.until(now, second), float64(time.Millisecond))
+	limit.perSecond = 4000
+	require.InDelta(t, time.Second/2, limit.until(now, second), float64(time.Millisecond))
+	limit.until(now.Add(time.Second/4), second)
+	limit.perSecond = 500
+	require.InDelta(t, 2*time.Second, limit.until(now.Add(time.Second/4), second), float64(time.Millisecond))
 }

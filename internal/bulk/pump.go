@@ -16,8 +16,8 @@ func (s *stream) pump(ctx context.Context, tx pgx.Tx, part ledger.Part, freeze b
 	defer cancel()
 	p := newPipe(s.buffers)
 	in := &intake{p: p, m: m}
-	if s.limit != nil {
-		in.slow = func(bytes int) error { return s.limit.wait(ctx, bytes) }
+	if s.o.Limit != nil {
+		in.slow = func(bytes int) error { return s.o.Limit.wait(ctx, bytes) }
 	}
 	sourceDone := make(chan error, 1)
 	var sent pgconn.CommandTag
@@ -29,7 +29,7 @@ func (s *stream) pump(ctx context.Context, tx pgx.Tx, part ledger.Part, freeze b
 		p.closeWrite(err)
 		sourceDone <- err
 	}()
-	tag, targetErr := tx.Conn().PgConn().CopyFrom(ctx, p, copyInSQL(part.Table.Quote(), part, freeze))
+	tag, targetErr := tx.Conn().PgConn().CopyFrom(ctx, p, copyInSQL(part.Table.Quote(), part.Columns, part, freeze))
 	p.closeRead()
 	if targetErr != nil {
 		cancel() // the source may be silent, and so not notice the closed pipe

@@ -49,12 +49,12 @@ func conditionsOf(part ledger.Part) (conditions []string) {
 	return conditions
 }
 
-func copyInSQL(table string, part ledger.Part, freeze bool) string {
+func copyInSQL(table string, columns []string, part ledger.Part, freeze bool) string {
 	options := "FORMAT " + format(part)
 	if freeze {
 		options += ", FREEZE"
 	}
-	return "COPY " + table + columnList(part.Columns) + " FROM STDIN (" + options + ")"
+	return "COPY " + table + columnList(columns) + " FROM STDIN (" + options + ")"
 }
 
 // columnList is empty for a table without columns to copy: there is no such list in SQL.

@@ -47,7 +47,7 @@ func TestCopyHeldBack(t *testing.T) {
 	f.planTables(t, 1<<30)
 	f.beginEpoch(t)
 	o := f.options()
-	o.MaxBytesPerSecond = 1_500_000 // about 3 MB on the wire
+	o.Limit = bulk.NewLimit(1_500_000) // about 3 MB on the wire
 	begun := time.Now()
 	inside, last := 0, bulk.Progress{}
 	_, err := bulk.CopyParts(context.Background(), o, func(p bulk.Progress) {

@@ -2,47 +2,80 @@ package bulk
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
-// throttle lets so many bytes a second pass. Not safe for concurrent use.
-type throttle struct {
-	perSecond int64
-	next      time.Time // when the bytes that passed so far are paid for
+// Limit lets so many bytes a second pass, of all streams together that share it. The rate may change while they wait. Safe
+// for concurrent use.
+type Limit struct {
+	mu             sync.Mutex
+	perSecond      float64
+	at             time.Time // of the last look
+	passed, earned float64   // bytes: that have passed, and that were free to pass by then
 }
 
-// throttleSlack is how much idle time may be made up for.
-const throttleSlack = 100 * time.Millisecond
+const (
+	// limitSlack is how much idle time may be made up for.
+	limitSlack = 100 * time.Millisecond
+	// limitNap is how long a waiting stream sleeps until it reckons anew, since the rate may have changed.
+	limitNap = 250 * time.Millisecond
+)
 
-// newThrottle returns nil, which never waits, for no limit.
-func newThrottle(perSecond int64) *throttle {
+// NewLimit returns nil, which never waits, for no limit.
+func NewLimit(perSecond int64) *Limit {
 	if perSecond <= 0 {
 		return nil
 	}
-	return &throttle{perSecond: perSecond}
+	return &Limit{perSecond: float64(perSecond)}
 }
 
-// pay notes that bytes pass now, and returns how long to wait before more do.
-func (t *throttle) pay(now time.Time, bytes int) time.Duration {
-	if earliest := now.Add(-throttleSlack); t.next.Before(earliest) {
-		t.next = earliest
-	}
-	t.next = t.next.Add(time.Duration(float64(bytes) / float64(t.perSecond) * float64(time.Second)))
-	return t.next.Sub(now)
+// SetRate changes the limit, also for streams that wait already; less than one byte a second is one.
+func (l *Limit) SetRate(perSecond int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.earn(time.Now())
+	l.perSecond = float64(max(perSecond, 1))
+}
+
+// earn is called with the lock held.
+func (l *Limit) earn(now time.Time) {
+	l.earned += now.Sub(l.at).Seconds() * l.perSecond
+	l.earned = min(l.earned, l.passed+limitSlack.Seconds()*l.perSecond)
+	l.at = now
+}
+
+// pay notes that bytes pass now. The stream may go on once as much is earned as it returns.
+func (l *Limit) pay(now time.Time, bytes int) (due float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.earn(now)
+	l.passed += float64(bytes)
+	return l.passed
+}
+
+// until is how long to wait at the present rate until as much is earned.
+func (l *Limit) until(now time.Time, due float64) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.earn(now)
+	return time.Duration((due - l.earned) / l.perSecond * float64(time.Second))
 }
 
 // wait is pay and the waiting.
-func (t *throttle) wait(ctx context.Context, bytes int) error {
-	pause := t.pay(time.Now(), bytes)
-	if pause <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
+func (l *Limit) wait(ctx context.Context, bytes int) error {
+	due := l.pay(time.Now(), bytes)
+	for {
+		pause := l.until(time.Now(), due)
+		if pause <= 0 {
+			return ctx.Err()
+		}
+		timer := time.NewTimer(min(pause, limitNap))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
 	}
 }

@@ -47,6 +47,22 @@ type PreflightResult struct {
 	Activity string `json:"activity,omitempty"`
 	// MostStreams is how many streams of the copy the connections of both servers have room for; 0: not known.
 	MostStreams int `json:"mostStreams,omitempty"`
+	// TargetConnections are those that streams and index builds share; zero: not known.
+	TargetConnections Connections `json:"targetConnections,omitzero"`
+}
+
+// Connections of a server, for streams of the copy, which take PerStream each, and index builds, which take one.
+type Connections struct {
+	Room      int `json:"room"`
+	PerStream int `json:"perStream"`
+}
+
+// MostIndexJobs is how many index builds there is room for beside so many streams, at least 1; 0: not known.
+func (c Connections) MostIndexJobs(streams int) int {
+	if c.Room == 0 {
+		return 0
+	}
+	return max(c.Room-c.PerStream*streams, 1)
 }
 
 // ParameterPlan is what has to be done to the instance's parameters.

@@ -24,12 +24,13 @@ type Metrics struct {
 	appliedTransactions, appliedChanges *prometheus.GaugeVec
 	stream                              streamMetrics
 	verify                              verifyMetrics
+	copies                              copies
 	all                                 []interface{ DeleteLabelValues(...string) bool }
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
-	m := &Metrics{}
+	m := &Metrics{copies: copies{states: map[string]*copyState{}}}
 	gauge := func(into **prometheus.GaugeVec, name, help string) {
 		*into = prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "timeferry", Name: name, Help: help}, []string{"migration"})
 		registry.MustRegister(*into)
@@ -63,17 +64,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Record takes what an activity tells with its heartbeat.
+// Record takes what an activity tells with its heartbeat. Streams of the copy tell it themselves, see CopyStream.
 func (m *Metrics) Record(migration, activity string, b contract.Beat) {
 	if m == nil {
 		return
-	}
-	if c := b.Copy; c != nil {
-		m.copyDone.WithLabelValues(migration).Set(float64(c.BytesDone))
-		m.copyTotal.WithLabelValues(migration).Set(float64(c.Bytes))
-		m.copyRows.WithLabelValues(migration).Set(float64(c.Rows))
-		m.partsDone.WithLabelValues(migration).Set(float64(c.PartsDone))
-		m.partsTotal.WithLabelValues(migration).Set(float64(c.Parts))
 	}
 	if b.Verify != nil {
 		m.verify.record(migration, *b.Verify)
@@ -116,26 +110,6 @@ func (m *Metrics) Copied(migration string, rows, bytes, parts int64) {
 	m.copied.WithLabelValues(migration).Add(float64(max(parts, 0)))
 }
 
-// StreamBegins counts a stream of the copy in, StreamEnds counts it out; waiting says that it waited until then.
-func (m *Metrics) StreamBegins(migration string) {
-	if m == nil {
-		return
-	}
-	m.streams.WithLabelValues(migration).Inc()
-	m.waiting.WithLabelValues(migration).Add(0) // so that it is there from the beginning
-}
-
-// StreamEnds is the end of what StreamBegins began.
-func (m *Metrics) StreamEnds(migration string, waiting bool) {
-	if m == nil {
-		return
-	}
-	m.streams.WithLabelValues(migration).Dec()
-	if waiting {
-		m.waiting.WithLabelValues(migration).Dec()
-	}
-}
-
 // StreamWaits notes that a stream waits for the source, or that it does no more.
 func (m *Metrics) StreamWaits(migration string, waits bool) {
 	if m == nil {
@@ -156,6 +130,7 @@ func (m *Metrics) Forget(migration string) {
 	for _, series := range m.all {
 		series.DeleteLabelValues(migration)
 	}
+	m.copies.forget(migration)
 	m.stream.forget(migration)
 	m.verify.forget(migration)
 }

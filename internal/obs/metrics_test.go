@@ -16,15 +16,14 @@ import (
 )
 
 // record makes every metric appear once.
-func record(m *obs.Metrics) {
-	m.StreamBegins("shop")
-	m.StreamBegins("shop")
+func record(m *obs.Metrics) (first, second *obs.CopyStream) {
+	first, second = m.StreamBegins("shop"), m.StreamBegins("shop")
 	m.StreamWaits("shop", true)
 	m.StreamWaits("shop", false)
 	m.StreamWaits("shop", true)
 	m.Copied("shop", 2, 30, 1)
 	m.Copied("shop", -1, 4, 0)
-	m.Record("shop", "CopyParts", contract.Beat{Copy: &contract.CopyStatus{Bytes: 100, BytesDone: 40, Rows: 3, Parts: 6, PartsDone: 5}})
+	first.Stands(contract.CopyStatus{Bytes: 100, BytesDone: 30, OpenBytes: 10, Rows: 2, OpenRows: 1, Parts: 6, PartsDone: 5})
 	m.Record("shop", "Receive", contract.Beat{Replication: &contract.ReplicationStatus{ReceivedLSN: 9, SpooledBytes: 77,
 		StreamStatus: contract.StreamStatus{SpooledLSN: 8, SpoolSegments: 3, SpoolOldestSeconds: 61}}})
 	m.Record("shop", "Apply", contract.Beat{Replication: &contract.ReplicationStatus{AppliedLSN: 7, Transactions: 2, Changes: 5}})
@@ -37,6 +36,7 @@ func record(m *obs.Metrics) {
 	}
 	m.Verified("shop", obs.Comparison{Result: obs.ResultDiffers, Seconds: 1.5, Chunks: 3, Relied: 4, Differences: 5})
 	m.Verified("shop", obs.Comparison{Result: obs.ResultDiffers, Seconds: 1})
+	return first, second
 }
 
 func values(t *testing.T, registry *prometheus.Registry) map[string]float64 {
@@ -56,7 +56,7 @@ func values(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 func TestBeatsBecomeMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m := obs.NewMetrics(registry)
-	record(m)
+	first, second := record(m)
 	require.Equal(t, map[string]float64{
 		"timeferry_bulk_done_bytes": 40, "timeferry_bulk_total_bytes": 100, "timeferry_bulk_rows": 3,
 		"timeferry_bulk_done_parts": 5, "timeferry_bulk_total_parts": 6, "timeferry_bulk_streams": 2, "timeferry_bulk_waiting_streams": 1,
@@ -71,8 +71,8 @@ func TestBeatsBecomeMetrics(t *testing.T) {
 		"timeferry_verify_runs_total": 2,
 		"timeferry_apply_lag_bytes":   2, "timeferry_apply_lag_seconds": 0.5, "timeferry_apply_in_sync": 1,
 	}, values(t, registry))
-	m.StreamEnds("shop", true)
-	m.StreamEnds("shop", false)
+	first.Ends(true)
+	second.Ends(false)
 	require.Zero(t, values(t, registry)["timeferry_bulk_streams"])
 	require.Zero(t, values(t, registry)["timeferry_bulk_waiting_streams"])
 	m.Forget("shop")
@@ -81,8 +81,8 @@ func TestBeatsBecomeMetrics(t *testing.T) {
 
 func TestNoMetricsRecordNothing(t *testing.T) {
 	var m *obs.Metrics
-	record(m)
-	m.StreamEnds("shop", true)
+	first, _ := record(m)
+	first.Ends(true)
 	m.Forget("shop")
 }
 
@@ -133,4 +133,42 @@ func TestCountersOutliveTheApplier(t *testing.T) {
 	}
 	require.EqualValues(t, 14, values(t, registry)["timeferry_apply_transactions_total"])
 	require.EqualValues(t, 28, values(t, registry)["timeferry_apply_changes_total"])
+}
+
+// The streams of this worker are shown together, and not one after the other.
+func TestStreamsOfACopyAreShownTogether(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := obs.NewMetrics(registry)
+	a, b := m.StreamBegins("shop"), m.StreamBegins("shop")
+	committed := func(epoch, parts int) contract.CopyStatus {
+		return contract.CopyStatus{Epoch: epoch, Parts: 10, PartsDone: parts, Bytes: 1000, BytesDone: int64(100 * parts), Rows: int64(10 * parts)}
+	}
+	for i, step := range []struct {
+		who                    *obs.CopyStream
+		epoch, parts           int
+		open                   int64
+		bytes, rows, partsDone float64
+	}{
+		{a, 1, 2, 50, 250, 25, 2},
+		{b, 1, 2, 30, 280, 28, 2},
+		{a, 1, 2, 90, 320, 32, 2},
+		{a, 1, 2, 0, 320, 32, 2}, // committed, and not read yet
+		{b, 1, 3, 40, 340, 34, 3},
+		{a, 1, 2, 10, 350, 35, 3}, // its look at the ledger is old
+		{b, 1, 9, 95, 1000, 100, 9},
+		{a, 2, 1, 20, 120, 12, 1}, // tables are copied again
+		{b, 1, 9, 95, 120, 12, 1},
+		{b, 2, 1, 30, 150, 15, 1},
+	} {
+		c := committed(step.epoch, step.parts)
+		c.OpenBytes, c.OpenRows = step.open, step.open/10
+		step.who.Stands(c)
+		step.who.Stands(contract.CopyStatus{}) // of a stream that has not asked the ledger
+		v := values(t, registry)
+		require.Equal(t, []float64{step.bytes, step.rows, step.partsDone, 1000, 10}, []float64{v["timeferry_bulk_done_bytes"], v["timeferry_bulk_rows"],
+			v["timeferry_bulk_done_parts"], v["timeferry_bulk_total_bytes"], v["timeferry_bulk_total_parts"]}, "step %d", i)
+	}
+	a.Ends(false)
+	b.Stands(committed(2, 2))
+	require.EqualValues(t, 200, values(t, registry)["timeferry_bulk_done_bytes"], "what the other had open counts no more")
 }

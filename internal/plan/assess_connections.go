@@ -35,8 +35,8 @@ type budget struct {
 }
 
 // budgets counts what the copy needs while it runs: a stream has one session on the source and one that looks after the
-// back-off; on the target one for the rows, one for the bookkeeping, and where there are hypertables one that makes chunks
-// ahead.
+// back-off; on the target one for the rows, one for the bookkeeping, and where there are hypertables, or may be once a person
+// has made some at the gate, one that makes chunks ahead.
 func (f facts) budgets() []budget {
 	streams, jobs := f.spec.Copy.Concurrency, f.spec.Copy.IndexJobs
 	others := targetOthers + max(f.spec.Replication.Lanes, 1) - 1
@@ -44,7 +44,7 @@ func (f facts) budgets() []budget {
 	if f.spec.Copy.BackOff != nil {
 		onSource++
 	}
-	if len(f.spec.Hypertables) > 0 {
+	if len(f.spec.Hypertables) > 0 || f.spec.HypertableGate {
 		onTarget++
 	}
 	limit := f.src.MaxConnections
@@ -82,6 +82,18 @@ func MostStreams(spec contract.Spec, src SourceFacts, dst TargetFacts) int {
 		}
 	}
 	return most
+}
+
+// ConnectionsOfTarget is what set-concurrency may share out between streams and index builds, if nobody else uses any
+// connection; zero when the target does not say how many it has.
+func ConnectionsOfTarget(spec contract.Spec, src SourceFacts, dst TargetFacts) contract.Connections {
+	for _, b := range (facts{spec, src, dst}).budgets() {
+		if b.object == objectTarget && b.limit > 0 {
+			others := b.needed - b.perStream*spec.Copy.Concurrency - spec.Copy.IndexJobs
+			return contract.Connections{Room: max(b.limit-b.reserved()-others, 1), PerStream: b.perStream}
+		}
+	}
+	return contract.Connections{}
 }
 
 // reserved counts the connections that ordinary users do not get.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -130,13 +131,14 @@ func (m *team) markers() map[string]string {
 	return marks
 }
 
-// requireKept asserts that no table that was complete before was copied again.
-func (m *team) requireKept(before map[string]string) {
+// requireKept asserts that no table that was ever seen complete was copied again, and adds those that are by now.
+func (m *team) requireKept(seen map[string]string) {
 	m.t.Helper()
-	after := m.markers()
-	for table, mark := range before {
-		require.Equal(m.t, mark, after[table], "table %s was complete, and was copied again", table)
+	now := m.markers()
+	for table, mark := range seen {
+		require.Equal(m.t, mark, now[table], "table %s was complete, and was copied again", table)
 	}
+	maps.Copy(seen, now)
 }
 
 // requireCopying asserts that the copy is not over; a migration without a worker does not answer at once.
@@ -212,21 +214,22 @@ func TestCopySurvives(t *testing.T) {
 	planned := m.await(contract.PhaseCopying).Copy
 	t.Logf("%d tables in %d parts, %d bytes", planned.Tables, planned.Parts, planned.Bytes)
 	require.Eventually(t, func() bool { return len(m.markers()) > 0 }, 2*time.Minute, 50*time.Millisecond, "no table is complete")
+	complete := map[string]string{} // with their marks, whenever they were seen
 	for round := range rounds {
 		for _, i := range random.Perm(len(victims)) {
 			time.Sleep(500*time.Millisecond + time.Duration(random.Int64N(int64(pause))))
 			down := time.Duration(random.IntN(2000)) * time.Millisecond
 			m.requireCopying()
-			before := m.markers()
-			t.Logf("round %d: %d tables are complete, killing %s", round+1, len(before), victims[i])
+			m.requireKept(complete)
+			t.Logf("round %d: %d tables are complete, killing %s", round+1, len(complete), victims[i])
 			m.kill(victims[i], down)
-			m.requireKept(before)
+			m.requireKept(complete)
 		}
 	}
-	complete := m.markers()
+	atLast := len(complete)
 	s := m.await(contract.PhaseInSync)
 	m.requireKept(complete)
-	t.Logf("in sync in epoch %d, %d tables were complete at the last kill, of %d; epochs began at %v", s.Copy.Epoch, len(complete), s.Copy.Tables,
+	t.Logf("in sync in epoch %d, %d tables were complete at the last kill, of %d; epochs began at %v", s.Copy.Epoch, atLast, s.Copy.Tables,
 		dst.Dump(t, "SELECT epoch, created_at::time(0) FROM timeferry.epochs ORDER BY 1"))
 	m.requireEqualAfter(g)
 	m.order(contract.SignalAbort)

@@ -264,6 +264,7 @@ type CopyProgress struct {
 	Bytes, BytesDone   int64 // the source's size of the parts
 	CopiedBytes        int64 // through the wire
 	CopiedRows         int64
+	Epoch              int // the newest
 }
 
 // Progress sums up the copy.
@@ -271,8 +272,9 @@ func Progress(ctx context.Context, q pgkit.Querier) (CopyProgress, error) {
 	var p CopyProgress
 	err := q.QueryRow(ctx, `SELECT (SELECT count(*) FROM timeferry.tables), (SELECT count(*) FROM timeferry.tables WHERE completed_at IS NOT NULL),
 		count(*), count(done_at), coalesce(sum(bytes), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE done_at IS NOT NULL), 0)::bigint,
-		coalesce(sum(copied_bytes), 0)::bigint, coalesce(sum(copied_rows), 0)::bigint FROM timeferry.parts`).
-		Scan(&p.Tables, &p.TablesDone, &p.Parts, &p.PartsDone, &p.Bytes, &p.BytesDone, &p.CopiedBytes, &p.CopiedRows)
+		coalesce(sum(copied_bytes), 0)::bigint, coalesce(sum(copied_rows), 0)::bigint,
+		(SELECT coalesce(max(epoch), 0) FROM timeferry.epochs) FROM timeferry.parts`).
+		Scan(&p.Tables, &p.TablesDone, &p.Parts, &p.PartsDone, &p.Bytes, &p.BytesDone, &p.CopiedBytes, &p.CopiedRows, &p.Epoch)
 	return p, err
 }
 

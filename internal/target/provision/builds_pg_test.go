@@ -327,8 +327,6 @@ func TestBuildsShareMemoryAndWorkers(t *testing.T) {
 		_, err := conn.Exec(ctx, provision.ResourcesSQL, jobs)
 		require.NoError(t, err)
 		require.NoError(t, conn.QueryRow(ctx, "SELECT current_setting('maintenance_work_mem'), current_setting('max_parallel_maintenance_workers')").Scan(&memory, &workers))
-		_, err = conn.Exec(ctx, "RESET maintenance_work_mem; RESET max_parallel_maintenance_workers")
-		require.NoError(t, err)
 		return memory, workers
 	}
 	memory, workers := settings(2)
@@ -342,4 +340,30 @@ func TestBuildsShareMemoryAndWorkers(t *testing.T) {
 	memory, workers = settings(2)
 	require.Equal(t, "0", workers, "somebody wants none")
 	require.Equal(t, dst.QueryValue(t, "SELECT setting::int * 8 / 1024 / 4 || 'MB' FROM pg_settings WHERE name = 'shared_buffers'"), memory)
+}
+
+// TestBuildsShareByTheJobsInForce: an index on a function shows what the session has that builds it, also when the same
+// session builds the next one after an order.
+func TestBuildsShareByTheJobsInForce(t *testing.T) {
+	src, dst := pgtest.Source(t), pgtest.Target(t)
+	ctx := context.Background()
+	mustPrepare(t, src, dst, `CREATE TABLE a (id int); CREATE TABLE b (id int); CREATE TABLE seen (id int, memory text, workers text);
+		CREATE FUNCTION note(id int) RETURNS int LANGUAGE sql AS $$ INSERT INTO public.seen VALUES (id, current_setting('maintenance_work_mem'),
+			current_setting('max_parallel_maintenance_workers')) RETURNING id $$;
+		CREATE FUNCTION noted(id int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN public.note(id); END $$;
+		CREATE INDEX ON a (noted(id)); CREATE INDEX ON b (noted(id))`, "INSERT INTO a VALUES (1); INSERT INTO b VALUES (2)")
+	dst.Exec(t, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET maintenance_work_mem = %L', current_database(), '1MB'); END $$")
+	mustMasterExec(t, dst, "TRUNCATE seen")
+	mustPlan(t, dst, 0, "a", "b")
+	mustComplete(t, dst, "a")
+	wait := building(t, dst, provision.BuildOptions{Jobs: 2})
+	awaitValue(t, dst, "1", "SELECT count(DISTINCT id) FROM seen")
+	require.NoError(t, ledger.Steer(ctx, dst.MasterConn(t), ledger.Steering{Serial: 1, IndexJobs: 8}))
+	time.Sleep(time.Second) // several looks
+	mustComplete(t, dst)
+	require.NoError(t, wait())
+	share := func(jobs int) string {
+		return dst.QueryValue(t, fmt.Sprintf("SELECT setting::int * 8 / 1024 / 2 / %d || 'MB' FROM pg_settings WHERE name = 'shared_buffers'", jobs))
+	}
+	require.Equal(t, []string{"1|" + share(2) + "|4", "2|" + share(8) + "|2"}, dst.Dump(t, "SELECT DISTINCT id, memory, workers FROM seen ORDER BY 1"))
 }

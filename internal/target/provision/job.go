@@ -15,6 +15,7 @@ import (
 func (x *indexer) work(ctx context.Context, job int) (err error) {
 	var conn *pgx.Conn
 	var r *restorer
+	sharedBy := 0 // how many jobs the session's memory and workers are reckoned for
 	for {
 		b, ok := x.schedule.next(job)
 		if !ok {
@@ -26,10 +27,26 @@ func (x *indexer) work(ctx context.Context, job int) (err error) {
 			}
 			defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 		}
+		if sharedBy, err = x.shareResources(ctx, conn, sharedBy); err != nil {
+			return err
+		}
 		if err := x.do(ctx, conn, r, b); err != nil {
 			return err
 		}
 	}
+}
+
+// shareResources gives the session its share for the next build, as many jobs as are in force now. What is being built
+// keeps the share that it began with.
+func (x *indexer) shareResources(ctx context.Context, conn *pgx.Conn, sharedBy int) (int, error) {
+	jobs := max(x.schedule.limited(), 1)
+	if jobs == sharedBy {
+		return jobs, nil
+	}
+	if _, err := conn.Exec(ctx, resourcesSQL, jobs); err != nil {
+		return 0, fmt.Errorf("prepare session for index builds: %w", err)
+	}
+	return jobs, nil
 }
 
 // open makes a job's session. It does not wait for the disk at each commit: an index and its mark are lost together, if at
@@ -40,9 +57,6 @@ func (x *indexer) open(ctx context.Context) (*pgx.Conn, *restorer, error) {
 		return nil, nil, err
 	}
 	r, err := func() (*restorer, error) {
-		if _, err := conn.Exec(ctx, resourcesSQL, x.jobs); err != nil {
-			return nil, fmt.Errorf("prepare session for index builds: %w", err)
-		}
 		if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
 			return nil, fmt.Errorf("prepare session for index builds: %w", err)
 		}
@@ -57,13 +71,14 @@ func (x *indexer) open(ctx context.Context) (*pgx.Conn, *restorer, error) {
 // resourcesSQL gives all builds together half of shared_buffers, which managed services set to a quarter of the machine's
 // memory; never less than the server's own setting, and at most 2 GB each, above which sorting gains nothing. The parallel
 // workers that the server allows are shared among the jobs, too, unless it allows none for maintenance; how many a build
-// really takes, the server decides by the table's size (and by 32 MB of memory for each).
+// really takes, the server decides by the table's size (and by 32 MB of memory for each). The server's own are the values
+// that RESET would bring back, since a session sets its share anew when the number of jobs changes.
 const resourcesSQL = `SELECT pg_catalog.set_config('maintenance_work_mem', least(2097151, greatest(own.memory, own.buffers * 8 / (2 * $1::int)))::text || 'kB', false),
 	pg_catalog.set_config('max_parallel_maintenance_workers',
 		(CASE WHEN own.workers = 0 THEN 0 ELSE least(8, greatest(own.workers, least(own.pool, own.processes) / $1::int)) END)::text, false)
-FROM (SELECT max(setting::bigint) FILTER (WHERE name = 'maintenance_work_mem') AS memory, max(setting::bigint) FILTER (WHERE name = 'shared_buffers') AS buffers,
-		max(setting::bigint) FILTER (WHERE name = 'max_parallel_maintenance_workers') AS workers,
-		max(setting::bigint) FILTER (WHERE name = 'max_parallel_workers') AS pool, max(setting::bigint) FILTER (WHERE name = 'max_worker_processes') AS processes
+FROM (SELECT max(reset_val::bigint) FILTER (WHERE name = 'maintenance_work_mem') AS memory, max(reset_val::bigint) FILTER (WHERE name = 'shared_buffers') AS buffers,
+		max(reset_val::bigint) FILTER (WHERE name = 'max_parallel_maintenance_workers') AS workers,
+		max(reset_val::bigint) FILTER (WHERE name = 'max_parallel_workers') AS pool, max(reset_val::bigint) FILTER (WHERE name = 'max_worker_processes') AS processes
 	FROM pg_catalog.pg_settings WHERE name IN ('maintenance_work_mem', 'shared_buffers', 'max_parallel_maintenance_workers', 'max_parallel_workers', 'max_worker_processes')) own`
 
 // do carries out one build and tells the schedule what became of it.
