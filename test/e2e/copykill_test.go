@@ -190,9 +190,9 @@ func (m *team) kill(victim string, down time.Duration) {
 // killsOf is how often each victim is killed, how long the longest pause before a kill is, and a copy slow enough to last as long.
 func killsOf() (rounds int, pause time.Duration, copy map[string]any) {
 	if os.Getenv("TIMEFERRY_SOAK") != "" {
-		return 4, 15 * time.Second, map[string]any{"partSize": "2MiB", "concurrency": 4, "maxBytesPerSecond": "128KiB"}
+		return 4, 15 * time.Second, map[string]any{"partSize": "2MiB", "concurrency": 4, "maxBytesPerSecond": "64KiB"}
 	}
-	return 1, 4 * time.Second, map[string]any{"partSize": "2MiB", "concurrency": 4, "maxBytesPerSecond": "512KiB"}
+	return 1, 4 * time.Second, map[string]any{"partSize": "2MiB", "concurrency": 4, "maxBytesPerSecond": "128KiB"}
 }
 
 // TestCopySurvives kills whatever takes part in a copy, again and again at random moments, while the application writes. The
