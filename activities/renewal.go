@@ -1,9 +1,10 @@
 package activities
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -107,7 +108,7 @@ func (r *renewal) apply(ctx context.Context, tx pgx.Tx, tables []ident.Table, po
 	}
 	var altered []ident.Table
 	for _, t := range tables {
-		if known, there := r.known[t], r.there[t]; known != nil && there != nil && !reflect.DeepEqual(known, there) {
+		if known, there := r.known[t], r.there[t]; known != nil && there != nil && !sameDefinition(known, there) {
 			altered = append(altered, t)
 		}
 	}
@@ -129,6 +130,13 @@ func (r *renewal) apply(ctx context.Context, tx pgx.Tx, tables []ident.Table, po
 		}
 	}
 	return ledger.SaveShapes(ctx, tx, fresh)
+}
+
+// sameDefinition compares what is written down: one of the two has been.
+func sameDefinition(a, b *shape.Definition) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // gone lets a table that was dropped be: the schema watch tells of it. One that lives on by another name has rows that nobody would

@@ -57,6 +57,22 @@ func mergeStream(c *contract.CopyStatus, b contract.CopyStatus) {
 	}
 }
 
+// addRunning adds the parts under way to their tables, so that one with a single large part moves too.
+func addRunning(c *contract.CopyStatus) {
+	c.Largest = slices.Clone(c.Largest)
+	for i := range c.Largest {
+		t := &c.Largest[i]
+		for _, p := range c.Running {
+			if p.Table == t.Table {
+				t.BytesDone, t.Rows, t.Rate = min(t.BytesDone+p.Bytes, t.Bytes), t.Rows+p.Rows, t.Rate+p.Rate
+			}
+		}
+		if t.Rate > 0 {
+			t.ETASeconds = (t.Bytes - t.BytesDone) / t.Rate
+		}
+	}
+}
+
 func partsDone(tables []contract.TableProgress) int {
 	n := 0
 	for _, t := range tables {

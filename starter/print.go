@@ -126,9 +126,10 @@ func printCopy(out io.Writer, s contract.Status) {
 	if len(s.Copy.Largest) == 0 {
 		return
 	}
-	fmt.Fprintln(out, "largest tables, by parts that are done:")
+	fmt.Fprintln(out, "largest tables:")
 	for _, t := range s.Copy.Largest {
-		fmt.Fprintf(out, "  %-40s %s · %d/%d parts, %d rows\n", t.Table, cmp.Or(bar(t.BytesDone, t.Bytes), "empty"), t.PartsDone, t.Parts, t.Rows)
+		words := []string{cmp.Or(bar(t.BytesDone, t.Bytes), "empty"), fmt.Sprintf("%d/%d parts, %d rows", t.PartsDone, t.Parts, t.Rows)}
+		fmt.Fprintf(out, "  %-40s %s\n", t.Table, joined(append(words, speedWords(t.Rate, t.ETASeconds, "ready in ")...)))
 	}
 }
 

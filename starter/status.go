@@ -86,6 +86,7 @@ func readStatus(ctx context.Context, c client.Client, name string) (live, error)
 			nameRetry(&s.Status, activity, fmt.Sprintf("attempt %d after: %s", a.GetAttempt(), f.GetMessage()))
 		}
 	}
+	addRunning(&s.Copy)
 	return s, nil
 }
 

@@ -157,6 +157,7 @@ func block(s contract.Status) []string {
 		if c.Waiting != "" {
 			lines = append(lines, "  waits: "+c.Waiting)
 		}
+		lines = append(lines, tableLines(c.Largest)...)
 		for i, p := range c.Running {
 			if i == shownParts {
 				lines = append(lines, fmt.Sprintf("  and %d more parts", len(c.Running)-shownParts))
@@ -202,6 +203,17 @@ func streamLines(r contract.ReplicationStatus) []string {
 func totalLine(c contract.CopyStatus) string {
 	words := []string{bar(c.BytesDone, c.Bytes), fmt.Sprintf("%d/%d tables, %d/%d parts, %d rows", c.TablesDone, c.Tables, c.PartsDone, c.Parts, c.Rows)}
 	return joined(append(words, speedWords(c.Rate, c.ETASeconds, "ready in ")...))
+}
+
+// tableLines are the tables of several parts that are being copied.
+func tableLines(tables []contract.TableProgress) (lines []string) {
+	for _, t := range tables {
+		if t.Rate > 0 && t.Parts > 1 && len(lines) < shownTables {
+			words := []string{bar(t.BytesDone, t.Bytes), fmt.Sprintf("%s, %d/%d parts", t.Table, t.PartsDone, t.Parts)}
+			lines = append(lines, "  "+joined(append(words, speedWords(t.Rate, t.ETASeconds, "ready in ")...)))
+		}
+	}
+	return lines
 }
 
 func partLine(p contract.PartProgress) string {

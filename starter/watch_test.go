@@ -64,6 +64,17 @@ func TestABlockHasABarForEachPart(t *testing.T) {
 	require.Contains(t, out.String(), "25% of 80 B · 1/4 parts, 60 rows")
 }
 
+// A table of one great part moves while that is copied, and one of several has a line of its own.
+func TestTablesMoveWithTheirParts(t *testing.T) {
+	s := copying(streamBeat(1, 30, 5, 6, ""), streamBeat(2, 30, 2, 4, ""))
+	ledger := []contract.TableProgress{{Table: "public.t", Parts: 9, PartsDone: 3, Bytes: 80, BytesDone: 30, Rows: 30}, {Table: "public.done", Parts: 1, PartsDone: 1, Bytes: 9, BytesDone: 9}}
+	s.Copy.Largest = ledger
+	addRunning(&s.Copy)
+	require.Equal(t, []contract.TableProgress{{Table: "public.t", Parts: 9, PartsDone: 3, Bytes: 80, BytesDone: 37, Rows: 30, Rate: 10, ETASeconds: 4}, ledger[1]}, s.Copy.Largest)
+	require.EqualValues(t, 30, ledger[0].BytesDone, "a heartbeat's own list stays as it is")
+	require.Contains(t, block(s.Status), "  [█████████░░░░░░░░░░░] 46% of 80 B · public.t, 3/9 parts · 10 B/s · ready in 4s")
+}
+
 // A log gets a line for each turn, and one now and then while only numbers change.
 func TestALogStaysShort(t *testing.T) {
 	var out bytes.Buffer

@@ -108,7 +108,8 @@ type PartProgress struct {
 	ETASeconds int64  `json:"eta,omitempty"`
 }
 
-// TableProgress is how far one table is, by its parts that are done.
+// TableProgress is how far one table is. A heartbeat tells of its parts that are done; whoever reads those of all streams adds the
+// parts under way, the bytes of one second at present, and the seconds that the rest takes at that.
 type TableProgress struct {
 	Table     string `json:"table"`
 	Parts     int    `json:"parts"`
@@ -116,6 +117,9 @@ type TableProgress struct {
 	Bytes     int64  `json:"bytes"`
 	BytesDone int64  `json:"bytesDone"`
 	Rows      int64  `json:"rows"`
+
+	Rate       int64 `json:"rate,omitempty"`
+	ETASeconds int64 `json:"eta,omitempty"`
 }
 
 // IndexStatus is how far the building of indexes is, and what is being built, largest table first.
