@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -77,6 +78,7 @@ func (r *Receiver) runDrain(ctx context.Context, of server, onProgress func(Prog
 	}
 	r.progress.DurableLSN = r.Spool.Durable()
 	if ctx.Err() != nil {
+		d.lastAdvance(ctx)
 		return ctx.Err()
 	}
 	return r.withoutBulk(ctx, r.explain(err, false))
@@ -319,6 +321,18 @@ func (d *drain) settle(ctx context.Context) error {
 		d.tell(*d.received.Load())
 	}
 	return nil
+}
+
+// lastAdvance says at the end what is durable, as a stream's last status does. Where that fails, whoever comes next says it.
+func (d *drain) lastAdvance(ctx context.Context) {
+	if d.conn.IsClosed() || d.r.Spool.Durable() == 0 {
+		return
+	}
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer done()
+	if err := d.advance(ctx, d.r.Spool.Durable()); err != nil {
+		d.r.Log.LogAttrs(ctx, slog.LevelDebug, "the slot keeps what is durable already", slog.String("slot", d.r.Slot), slog.Any("err", err))
+	}
 }
 
 // advance lets the slot forget what is before to, which must be durable.

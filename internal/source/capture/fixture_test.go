@@ -179,7 +179,7 @@ func (r *running) result(t *testing.T) error {
 // await waits for a condition, with a deadline.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 30*time.Second, 10*time.Millisecond, what)
+	require.Eventually(t, ok, time.Minute, 10*time.Millisecond, what)
 }
 
 func (s *stream) currentLSN(t *testing.T) change.LSN { return durableAt(t, s.src) }

@@ -56,7 +56,7 @@ func (d dbCluster) reboot(ctx context.Context, in Instance) error {
 	if in.Kind == KindAurora {
 		return d.c.rebootInstance(ctx, in.Writer)
 	}
-	_, err := d.c.rds.RebootDBCluster(ctx, &rds.RebootDBClusterInput{DBClusterIdentifier: &d.id})
+	_, err := d.c.rds.RebootDBCluster(ctx, &rds.RebootDBClusterInput{DBClusterIdentifier: &d.id}, once)
 	return err
 }
 

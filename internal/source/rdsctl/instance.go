@@ -96,7 +96,7 @@ func (d dbInstance) reboot(ctx context.Context, _ Instance) error {
 }
 
 func (c *Client) rebootInstance(ctx context.Context, id string) error {
-	_, err := c.rds.RebootDBInstance(ctx, &rds.RebootDBInstanceInput{DBInstanceIdentifier: &id})
+	_, err := c.rds.RebootDBInstance(ctx, &rds.RebootDBInstanceInput{DBInstanceIdentifier: &id}, once)
 	return err
 }
 

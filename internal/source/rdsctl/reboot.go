@@ -2,7 +2,12 @@ package rdsctl
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+	smithy "github.com/aws/smithy-go"
 
 	"timeferry/internal/contract"
 	"timeferry/internal/fault"
@@ -13,8 +18,8 @@ const statusRebooting = "rebooting"
 // Reboot reboots the instance, the writer of the Aurora cluster, or the Multi-AZ cluster if it is pending-reboot, without
 // failover, and waits until it has been seen available and in-sync. What is in-sync is left alone. Once notAfter is past no
 // reboot is asked for any more, but one that was asked for before is waited for; zero is no limit.
-func (c *Client) Reboot(ctx context.Context, rds contract.RDS, notAfter time.Time, onProgress func(Instance)) (Instance, error) {
-	r := reboot{watcher: c.watch(rds, "reboot", onProgress), notAfter: notAfter}
+func (c *Client) Reboot(ctx context.Context, id contract.RDS, notAfter time.Time, onProgress func(Instance)) (Instance, error) {
+	r := reboot{watcher: c.watch(id, "reboot", onProgress), notAfter: notAfter}
 	for {
 		in, err := r.look(ctx)
 		if err != nil {
@@ -77,7 +82,7 @@ func (r *reboot) ask(ctx context.Context, in Instance) (message string, err erro
 	}
 	err = r.db.reboot(ctx, in)
 	switch {
-	case err == nil:
+	case err == nil, ctx.Err() == nil && !answered(err): // RDS may have heard it: the looks that follow tell
 		r.asked, r.gone, r.unseen, r.looks = in.rebooted(), false, 0, 1
 		return "RDS begins the reboot", nil
 	case hasCode(err, busyCodes...):
@@ -85,6 +90,22 @@ func (r *reboot) ask(ctx context.Context, in Instance) (message string, err erro
 		return "RDS cannot reboot the " + in.noun() + " now; it is asked again", nil
 	}
 	return "", r.c.explain(ctx, err, r.op, in.ID)
+}
+
+// once keeps the SDK from sending a request again of which nobody knows whether it was heard: by then the reboot that it asked for may
+// be over, and another one would follow.
+func once(o *rds.Options) { o.Retryer = answeredOnly{o.Retryer} }
+
+type answeredOnly struct{ aws.Retryer }
+
+func (r answeredOnly) IsErrorRetryable(err error) bool {
+	return answered(err) && r.Retryer.IsErrorRetryable(err)
+}
+
+// answered is true for an error that AWS has sent.
+func answered(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api)
 }
 
 func (r *reboot) checkWindow() error {
