@@ -59,6 +59,9 @@ const settingsSQL = `SELECT set_config(name, value, false) FROM (VALUES
 	('client_connection_check_interval', '10s'), ('timescaledb.max_tuples_decompressed_per_dml_transaction', '0')) s(name, value)
 	JOIN pg_catalog.pg_settings USING (name)`
 
+// fastSettingsSQL adds what pgkit.FastToastSQL does, without another question.
+const fastSettingsSQL = settingsSQL + " UNION ALL " + pgkit.FastToastSQL
+
 func openSession(ctx context.Context, o Options) (*session, error) {
 	watch := pgkit.NewWatch(o.Target, o.Silence, o.Log)
 	conn, err := pgkit.DialWatched(ctx, o.Target, "apply", watch)
@@ -67,15 +70,13 @@ func openSession(ctx context.Context, o Options) (*session, error) {
 	}
 	s := &session{conn: conn, pg: conn.PgConn(), watch: watch, prepared: map[preparedKey]string{}}
 	defer watch.Wait()()
-	if _, err := conn.Exec(ctx, settingsSQL); err != nil {
+	settings := fastSettingsSQL
+	if o.ServerToast {
+		settings = settingsSQL
+	}
+	if _, err := conn.Exec(ctx, settings); err != nil {
 		s.close()
 		return nil, s.lost(fmt.Errorf("prepare session: %w", err))
-	}
-	if !o.ServerToast {
-		if _, err := conn.Exec(ctx, pgkit.FastToastSQL); err != nil {
-			s.close()
-			return nil, s.lost(fmt.Errorf("prepare session: %w", err))
-		}
 	}
 	if !o.ReplicaRole {
 		return s, nil
