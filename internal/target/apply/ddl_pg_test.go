@@ -138,7 +138,7 @@ var alterations = []struct {
 		what: "from character varying(10) to character varying(20)", want: `ALTER TABLE "public"."t" ALTER COLUMN "v" TYPE character varying(20)`, follows: true},
 	{name: "varchar to text", ddl: "ALTER TABLE t ALTER v TYPE text; INSERT INTO t (id, v) VALUES (3, 'longer than ten')",
 		what: "to text", want: `ALTER TABLE "public"."t" ALTER COLUMN "v" TYPE text`, follows: true},
-	{name: "int to bigint behind a row", ddl: "INSERT INTO t (id) VALUES (3); ALTER TABLE t ALTER id TYPE bigint; INSERT INTO t (id) VALUES (5000000000)",
+	{name: "int to bigint behind a row", ddl: "INSERT INTO t (id) VALUES (7); ALTER TABLE t ALTER id TYPE bigint; INSERT INTO t (id) VALUES (5000000000)",
 		what: "from integer to bigint", want: `ALTER TABLE "public"."t" ALTER COLUMN "id" TYPE bigint`, follows: true},
 	{name: "int to bigint", ddl: "ALTER TABLE t ALTER id TYPE bigint; INSERT INTO t (id) VALUES (5000000000); UPDATE t SET v = 'x' WHERE id = 1",
 		what: "from integer to bigint", want: `ALTER TABLE "public"."t" ALTER COLUMN "id" TYPE bigint`, follows: true},
