@@ -39,7 +39,7 @@ func (s *stream) makeChunks(ctx context.Context, part ledger.Part) error {
 	if err == nil {
 		var sample []byte
 		if sample, err = s.readSample(ctx, part, columns); err != nil {
-			return failed(part, "sample", err)
+			return s.failed(part, "sample", err)
 		}
 		if len(sample) == 0 {
 			return nil

@@ -92,14 +92,16 @@ func TestCopyRefusesRewrittenTable(t *testing.T) {
 func TestAlteredTablesAreLeftToTheNextEpoch(t *testing.T) {
 	f := newFixture(t, "copy_altered")
 	f.execBoth(t, `CREATE TABLE blocks (id int, v text); CREATE TABLE whole (id int PRIMARY KEY, v text); CREATE TABLE volatile (id int); CREATE TABLE using_same (v text);
-		CREATE TABLE narrowed (id int, v text); CREATE TABLE dropped (id int); CREATE TABLE remade (id int); CREATE TABLE truncated (id int); CREATE TABLE fine (id int)`)
+		CREATE TABLE narrowed (id int, v text); CREATE TABLE dropped (id int); CREATE TABLE remade (id int); CREATE TABLE truncated (id int); CREATE TABLE fine (id int);
+		CREATE TABLE sampled (ts timestamptz NOT NULL, v text NOT NULL)`)
+	f.execTarget(t, "SELECT create_hypertable('sampled', 'ts')")
 	f.execSource(t, `INSERT INTO blocks SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g; INSERT INTO whole SELECT g, 'v' FROM generate_series(1, 100) g;
 		INSERT INTO volatile VALUES (1), (2); INSERT INTO using_same VALUES ('a'); INSERT INTO narrowed VALUES (1, 'a'); INSERT INTO dropped VALUES (1); INSERT INTO remade VALUES (1);
-		INSERT INTO truncated VALUES (1); INSERT INTO fine VALUES (1), (2), (3)`)
+		INSERT INTO sampled VALUES ('2024-01-01', 'a'); INSERT INTO truncated VALUES (1); INSERT INTO fine VALUES (1), (2), (3)`)
 	f.planTables(t, 500_000)
 	f.beginEpoch(t)
 	for _, sql := range []string{"ALTER TABLE blocks ALTER id TYPE bigint", "ALTER TABLE whole ALTER id TYPE bigint", "ALTER TABLE volatile ADD COLUMN r float8 DEFAULT random()",
-		"ALTER TABLE using_same ALTER v TYPE text USING upper(v)", "ALTER TABLE narrowed DROP COLUMN v", "DROP TABLE dropped", "DROP TABLE remade", "CREATE TABLE remade (id int)", "TRUNCATE truncated"} {
+		"ALTER TABLE using_same ALTER v TYPE text USING upper(v)", "ALTER TABLE narrowed DROP COLUMN v", "ALTER TABLE sampled DROP COLUMN v", "DROP TABLE dropped", "DROP TABLE remade", "CREATE TABLE remade (id int)", "TRUNCATE truncated"} {
 		f.execSource(t, sql)
 	}
 	_, err := bulk.CopyParts(context.Background(), f.options(), nil)
@@ -107,7 +109,7 @@ func TestAlteredTablesAreLeftToTheNextEpoch(t *testing.T) {
 	require.Equal(t, []string{"fine", "truncated"}, f.dst.Dump(t, "SELECT table_name FROM timeferry.tables WHERE completed_at IS NOT NULL ORDER BY 1"))
 	aside, err := ledger.Aside(context.Background(), f.ledger)
 	require.NoError(t, err)
-	require.Len(t, aside, 7)
+	require.Len(t, aside, 8)
 	f.requireSame(t, "*", "fine")
 	require.Equal(t, "0", f.dst.QueryValue(t, "SELECT count(*) FROM truncated"))
 }

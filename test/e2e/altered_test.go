@@ -58,6 +58,7 @@ func TestAlteredWhileCopied(t *testing.T) {
 			}
 			m.await(contract.PhaseInSync)
 			require.Equal(t, "bigint", dst.QueryValue(t, "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'id'"))
+			require.NotEqual(t, "1", dst.QueryValue(t, "SELECT max(epoch) FROM timeferry.epochs"), "the copy was too quick for the test")
 			dst.Exec(t, "DROP TABLE IF EXISTS dropped")
 			r := m.finish()
 			require.NotEmpty(t, r.SchemaChanges)
