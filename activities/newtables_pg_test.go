@@ -201,3 +201,23 @@ func TestNoSwitchWithoutANewTable(t *testing.T) {
 	w.source(t, "CREATE TABLE fine (id int PRIMARY KEY)")
 	require.NoError(t, refuse())
 }
+
+// A look at the stream ends when the source has tables that are not known, and only then.
+func TestNewTablesEndALookAtTheStream(t *testing.T) {
+	w := newJoinWorld(t)
+	w.spec.Cutover.MaxLag = "1GiB"
+	look := func(seconds int64, known string) (seen contract.LagWatch) {
+		value, err := w.env.ExecuteActivity(w.a.WatchLag, contract.LagInput{Spec: w.spec, Seconds: seconds, NewTablesEvery: 1, NewTables: known})
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&seen))
+		return seen
+	}
+	require.False(t, look(2, "").NewTables)
+	w.source(t, "CREATE TABLE fresh (id int PRIMARY KEY)")
+	require.True(t, look(50, "").NewTables)
+	known := w.watch(t).Fingerprint
+	require.NotEmpty(t, known)
+	require.False(t, look(2, known).NewTables, "it is known by now")
+	w.source(t, "CREATE TABLE fresher (id int PRIMARY KEY)")
+	require.True(t, look(50, known).NewTables)
+}

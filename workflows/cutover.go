@@ -14,13 +14,8 @@ import (
 // lookSeconds is how long one look at the stream lasts while it is in sync: short enough at first that the details in the UI
 // stay fresh, and long enough after a day that five months of waiting fit into one history. (Each look is twelve events, with the one for new tables; the server
 // ends a workflow with 51,200 of them, and what it leaves is a slot that nobody reads.)
-//
-// The first one is short: the look at the schema that follows it is what later ones know new tables by.
 func lookSeconds(waited time.Duration) int64 {
-	switch {
-	case waited == 0:
-		return newTablesEvery
-	case waited < 24*time.Hour:
+	if waited < 24*time.Hour {
 		return 600
 	}
 	return 3600
@@ -117,8 +112,9 @@ func (m *migration) awaitOrder(ctx workflow.Context, ordered func() bool) error 
 	watching, cancel := workflow.WithCancel(ctx)
 	ended, began := false, workflow.Now(ctx)
 	workflow.GoNamed(watching, "watch-lag", func(ctx workflow.Context) {
-		for err := error(nil); err == nil; {
-			look := contract.LagInput{Spec: m.spec, Seconds: lookSeconds(workflow.Now(ctx).Sub(began))}
+		// The first look is short: the one at the schema that follows it is what later ones know new tables by.
+		look := contract.LagInput{Spec: m.spec, Seconds: newTablesEvery}
+		for err := error(nil); err == nil; look.Seconds = lookSeconds(workflow.Now(ctx).Sub(began)) {
 			if _, err = m.watchLag(ctx, m.untilNewTables(look)); err == nil {
 				m.lookForNewTables(ctx)
 			}

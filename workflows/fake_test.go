@@ -19,24 +19,27 @@ type fakeActivities struct {
 	before map[string]func(call int) error
 	end    chan struct{} // ends the long ones when the test is over
 
-	holding func() // told when the snapshot is to be held: sends the signal
-	plan    contract.ParameterPlan
-	lag     int64
-	found   []contract.Problem
-	differ  bool
-	parts   int
-	spared  []string // by the fence
-	rule    contract.IngressRule
-	window  func() contract.RebootWindow
+	holding   func() // told when the snapshot is to be held: sends the signal
+	lettingGo func() // before the holding ends; nil: it ends at once
+	plan      contract.ParameterPlan
+	lag       int64
+	found     []contract.Problem
+	differ    bool
+	parts     int
+	spared    []string // by the fence
+	rule      contract.IngressRule
+	window    func() contract.RebootWindow
 
 	switching fakeSwitch
 	stuck     string // the activity that does not end by itself
 	checks    []contract.ReadinessCheck
 
-	schema    contract.SchemaComparison
-	alarms    []contract.Problem // of the slot
-	newTables []string
-	watched   contract.SchemaWatch
+	schema     contract.SchemaComparison
+	alarms     []contract.Problem // of the slot
+	newTables  []string
+	looks      []contract.LagInput // at the stream while it is in sync
+	earlyLooks int                 // how many of them new tables end
+	watched    contract.SchemaWatch
 
 	notAfter []*time.Time // what each reboot was asked with
 	after    []int        // what each holder of the snapshot was asked with
@@ -160,7 +163,11 @@ func (f *fakeActivities) HoldSnapshot(ctx context.Context, in contract.HoldInput
 		return err
 	}
 	f.holding() // after it is recorded: the story goes on at once
-	return f.wait(ctx)
+	err := f.wait(ctx)
+	if f.lettingGo != nil {
+		f.lettingGo()
+	}
+	return err
 }
 func (f *fakeActivities) HoldSnapshotCopy(ctx context.Context, _ contract.Spec) error {
 	return f.long(ctx, "HoldSnapshotCopy")
@@ -224,15 +231,25 @@ func (f *fakeActivities) RestorePostData(context.Context, contract.Spec) error {
 func (f *fakeActivities) Apply(ctx context.Context, spec contract.Spec) error {
 	return f.long(ctx, onSide(spec, "Apply"))
 }
-func (f *fakeActivities) WatchLag(ctx context.Context, input contract.LagInput) (contract.ReplicationStatus, error) {
+func (f *fakeActivities) WatchLag(ctx context.Context, input contract.LagInput) (contract.LagWatch, error) {
 	name := "WatchLag"
 	if input.Seconds == 0 {
 		name = onSide(input.Spec, "MeasureLag")
 	} else if !input.UntilInSync {
-		return contract.ReplicationStatus{}, f.long(ctx, onSide(input.Spec, "FollowLag"))
+		return f.followLag(ctx, input)
 	}
 	err := f.step(name)
-	return contract.ReplicationStatus{AppliedLSN: 5, LagBytes: f.lag, InSync: true}, err
+	return contract.LagWatch{ReplicationStatus: contract.ReplicationStatus{AppliedLSN: 5, LagBytes: f.lag, InSync: true}}, err
+}
+func (f *fakeActivities) followLag(ctx context.Context, input contract.LagInput) (contract.LagWatch, error) {
+	f.mu.Lock()
+	f.looks = append(f.looks, input)
+	early := len(f.looks) <= f.earlyLooks
+	f.mu.Unlock()
+	if early {
+		return contract.LagWatch{NewTables: true}, f.step(onSide(input.Spec, "FollowLag"))
+	}
+	return contract.LagWatch{}, f.long(ctx, onSide(input.Spec, "FollowLag"))
 }
 func (f *fakeActivities) WatchSlot(ctx context.Context, input contract.SlotWatch) (contract.SlotAlarms, error) {
 	err := f.step(onSide(input.Spec, "WatchSlot"))

@@ -110,3 +110,33 @@ func TestAbortWhileANewTableIsCarriedOver(t *testing.T) {
 	require.Zero(t, w.fake.called("SettleTables"))
 	requireOrder(t, w.fake.calls, "JoinTables", "CleanTarget")
 }
+
+// The first look at the stream is short, since only the look at the schema after it tells which new tables are known; from then on others
+// end a look. However many an application makes, the history stays bounded.
+func TestNewTablesEndALook(t *testing.T) {
+	const bound = 500
+	w := newWorld(t)
+	w.fake.earlyLooks = bound + 1
+	w.fake.watched = contract.SchemaWatch{Fingerprint: "one"}
+	var look func()
+	look = func() {
+		w.fake.mu.Lock()
+		all := len(w.fake.looks) > bound+1
+		w.fake.mu.Unlock()
+		if all {
+			w.SignalWorkflow(contract.SignalAbort, nil)
+			return
+		}
+		w.RegisterDelayedCallback(look, time.Second)
+	}
+	w.RegisterDelayedCallback(look, time.Second)
+	w.ExecuteWorkflow(workflows.LiveMigration, plainSpec(""))
+	require.Equal(t, contract.PhaseAborted, w.report(t).Outcome)
+	first, second, last := w.fake.looks[0], w.fake.looks[1], w.fake.looks[bound+1]
+	require.EqualValues(t, 15, first.Seconds)
+	require.Zero(t, first.NewTablesEvery)
+	require.EqualValues(t, 600, second.Seconds)
+	require.EqualValues(t, 15, second.NewTablesEvery)
+	require.Equal(t, "one", second.NewTables)
+	require.Zero(t, last.NewTablesEvery, "they are found when a look ends by itself")
+}

@@ -80,3 +80,12 @@ func TestANewEpochIsAskedForAfterTheOldOne(t *testing.T) {
 	w.abortInSync(t)
 	require.Equal(t, []int{0, 2}, w.fake.after, "the first epoch of the fake is 2")
 }
+
+// An activity learns late that it is to end: what follows the copy goes on meanwhile.
+func TestNothingWaitsForTheSnapshotToBeLetGo(t *testing.T) {
+	w := newWorld(t)
+	w.fake.lettingGo = func() {
+		eventually(t, "the indexes come before the snapshot is gone", func() bool { return w.fake.called("RestorePostData") > 0 })
+	}
+	w.abortInSync(t)
+}
