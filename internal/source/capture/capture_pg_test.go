@@ -194,6 +194,7 @@ func TestMessagesAndTruncate(t *testing.T) {
 		run.stop(t)
 		run = start(t, s.receiver(sp))
 	}
+	s.src.Exec(t, `INSERT INTO events VALUES (2, 1, '')`) // a commit flushes the WAL, a loose message does not
 	s.awaitAll(t, sp)
 	run.stop(t)
 	s.requireSame(t, sp)
