@@ -27,14 +27,19 @@ type streamBeat struct {
 	mu      sync.Mutex
 	message string
 	status  contract.ReplicationStatus
-	tables  map[ident.Table]int64
+	tables  map[ident.Table]*tableBeat
 
 	transactions, changes, applying speed
-	byTable                         map[ident.Table]*speed
+}
+
+// tableBeat is what was applied to a table, and how fast it grows.
+type tableBeat struct {
+	applied               apply.TableCount
+	changes, transactions speed
 }
 
 func newStreamBeat(s *spool.Spool, report func(contract.Beat)) *streamBeat {
-	return &streamBeat{report: report, spool: s, now: time.Now, tables: map[ident.Table]int64{}, byTable: map[ident.Table]*speed{}}
+	return &streamBeat{report: report, spool: s, now: time.Now, tables: map[ident.Table]*tableBeat{}}
 }
 
 // run reports every second until ctx ends, and once more then. It returns what ends it.
@@ -72,7 +77,10 @@ func (b *streamBeat) applied(p apply.Progress) {
 	defer b.mu.Unlock()
 	b.status.AppliedLSN, b.status.Transactions, b.status.Changes = p.AppliedLSN, p.Transactions, p.Changes
 	for _, t := range p.Tables {
-		b.tables[t.Table] = t.Changes
+		if b.tables[t.Table] == nil {
+			b.tables[t.Table] = &tableBeat{}
+		}
+		b.tables[t.Table].applied = t
 	}
 }
 
@@ -102,13 +110,9 @@ func (b *streamBeat) tell() {
 // busiest are the tables with the most changes of the last seconds, then over all.
 func (b *streamBeat) busiest(now time.Time) []contract.TableChanges {
 	var all []contract.TableChanges
-	for t, n := range b.tables {
-		v := b.byTable[t]
-		if v == nil {
-			v = &speed{}
-			b.byTable[t] = v
-		}
-		all = append(all, contract.TableChanges{Table: t.String(), Changes: n, ChangesPerSecond: rate(v, now, n)})
+	for t, b := range b.tables {
+		all = append(all, contract.TableChanges{Table: t.String(), Changes: b.applied.Changes, ChangesPerSecond: rate(&b.changes, now, b.applied.Changes),
+			Transactions: b.applied.Transactions, TransactionsPerSecond: rate(&b.transactions, now, b.applied.Transactions)})
 	}
 	slices.SortFunc(all, func(x, y contract.TableChanges) int {
 		return cmp.Or(cmp.Compare(y.ChangesPerSecond, x.ChangesPerSecond), cmp.Compare(y.Changes, x.Changes), strings.Compare(x.Table, y.Table))

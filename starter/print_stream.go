@@ -78,6 +78,7 @@ func printStream(out io.Writer, r contract.ReplicationStatus) {
 	}
 	fmt.Fprintln(out, "tables with the most changes applied:")
 	for _, t := range r.Busiest {
-		fmt.Fprintf(out, "  %-40s %s/s, %d since the applier started\n", t.Table, number(t.ChangesPerSecond), t.Changes)
+		fmt.Fprintf(out, "  %-40s %s changes/s in %s transactions/s, %d in %d since the applier started\n", t.Table,
+			number(t.ChangesPerSecond), number(t.TransactionsPerSecond), t.Changes, t.Transactions)
 	}
 }

@@ -195,7 +195,7 @@ func streamLines(r contract.ReplicationStatus) []string {
 		if i == shownTables || t.ChangesPerSecond == 0 {
 			break
 		}
-		lines = append(lines, fmt.Sprintf("  %s changes/s  %s", number(t.ChangesPerSecond), t.Table))
+		lines = append(lines, fmt.Sprintf("  %s changes/s in %s transactions/s  %s", number(t.ChangesPerSecond), number(t.TransactionsPerSecond), t.Table))
 	}
 	return lines
 }

@@ -66,7 +66,7 @@ var (
 	copied      = contract.CopyStatus{Tables: 8, TablesDone: 7, Parts: 20, PartsDone: 19, Bytes: 1 << 30, BytesDone: 1 << 29, Rows: 6_000_000, ETASeconds: 12, Epoch: 1}
 	replication = contract.ReplicationStatus{ReceivedLSN: 0x16B374D848, AppliedLSN: 0x16B374D800, SpooledBytes: 4096, LagBytes: 72, LagSeconds: 0.25,
 		InSync: true, Transactions: 1000, Changes: 5000, StreamStatus: contract.StreamStatus{SpooledLSN: 0x16B374D840, SpoolSegments: 2, SpoolFirstLSN: 0x16B3000000, SpoolOldestSeconds: 61.5,
-			TransactionsPerSecond: 100, ChangesPerSecond: 500.5, Busiest: []contract.TableChanges{{Table: "public.orders", Changes: 4000, ChangesPerSecond: 400}},
+			TransactionsPerSecond: 100, ChangesPerSecond: 500.5, Busiest: []contract.TableChanges{{Table: "public.orders", Changes: 4000, ChangesPerSecond: 400, Transactions: 900, TransactionsPerSecond: 90.5}},
 			AppliedPerSecond: 2 << 20, WrittenPerSecond: 1 << 20, CatchUpSeconds: 3, Slot: &contract.SlotStatus{WALStatus: "extended", SafeWALBytes: 1 << 30,
 				RetainedBytes: 1 << 28, Longest: &contract.OpenTransaction{PID: 7, User: "app", Application: "psql", State: "idle in transaction", Seconds: 3600}}}}
 	cutover = contract.CutoverStatus{Fenced: true, MarkerLSN: 0x16B374D900, Steps: []contract.StepTime{{Step: "fence", MS: 12, AtMS: 3}}, DowntimeMS: 730,

@@ -56,11 +56,13 @@ type StreamStatus struct {
 // MaxBusiest bounds StreamStatus.Busiest.
 const MaxBusiest = 10
 
-// TableChanges is what was applied to one table since the applier started.
+// TableChanges is what was applied to one table since the applier started: its changes, and the transactions that held them.
 type TableChanges struct {
-	Table            string  `json:"table"`
-	Changes          int64   `json:"changes"`
-	ChangesPerSecond float64 `json:"changesPerSecond,omitempty"`
+	Table                 string  `json:"table"`
+	Changes               int64   `json:"changes"`
+	ChangesPerSecond      float64 `json:"changesPerSecond,omitempty"`
+	Transactions          int64   `json:"transactions,omitempty"`
+	TransactionsPerSecond float64 `json:"transactionsPerSecond,omitempty"`
 }
 
 // SlotStatus is what the source keeps for the slot, and what may keep it from letting go.

@@ -2,7 +2,7 @@
 //
 // In: what activities report, and what the worker's machine is. Out: a Prometheus registry, served by the worker at
 // --metrics-address.
-// Invariants: labels are bounded: the migration's name, never SQL, never a row's value.
+// Invariants: labels are bounded: the migration's name, and names of its busiest tables, never SQL, never a row's value.
 //
 // Not here: logging of rooms, Temporal's own metrics (the worker adds them to the same registry).
 package obs
@@ -23,6 +23,7 @@ type Metrics struct {
 	lagBytes, lagSeconds, inSync        *prometheus.GaugeVec
 	appliedTransactions, appliedChanges *prometheus.GaugeVec
 	stream                              streamMetrics
+	tables                              tableMetrics
 	verify                              verifyMetrics
 	copies                              copies
 	all                                 []interface{ DeleteLabelValues(...string) bool }
@@ -60,6 +61,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	gauge(&m.lagSeconds, "apply_lag_seconds", "Age of the last applied commit by the source's clock; 0 when nothing is left.")
 	gauge(&m.inSync, "apply_in_sync", "1 when the lag allows a cutover.")
 	m.stream.register(gauge, counter)
+	m.tables.register(registry)
 	m.verify.register(registry, gauge, counter)
 	return m
 }
@@ -88,6 +90,7 @@ func (m *Metrics) Record(migration, activity string, b contract.Beat) {
 		m.applied.WithLabelValues(migration).Set(float64(r.AppliedLSN))
 		m.appliedTransactions.WithLabelValues(migration).Set(float64(r.Transactions))
 		m.appliedChanges.WithLabelValues(migration).Set(float64(r.Changes))
+		m.tables.record(migration, r.Busiest)
 	case "WatchLag":
 		m.lagBytes.WithLabelValues(migration).Set(float64(r.LagBytes))
 		m.lagSeconds.WithLabelValues(migration).Set(r.LagSeconds)
@@ -132,5 +135,6 @@ func (m *Metrics) Forget(migration string) {
 	}
 	m.copies.forget(migration)
 	m.stream.forget(migration)
+	m.tables.forget(migration)
 	m.verify.forget(migration)
 }

@@ -26,9 +26,11 @@ func record(m *obs.Metrics) (first, second *obs.CopyStream) {
 	first.Stands(contract.CopyStatus{Bytes: 100, BytesDone: 30, OpenBytes: 10, Rows: 2, OpenRows: 1, Parts: 6, PartsDone: 5})
 	m.Record("shop", "Receive", contract.Beat{Replication: &contract.ReplicationStatus{ReceivedLSN: 9, SpooledBytes: 77,
 		StreamStatus: contract.StreamStatus{SpooledLSN: 8, SpoolSegments: 3, SpoolOldestSeconds: 61}}})
-	m.Record("shop", "Apply", contract.Beat{Replication: &contract.ReplicationStatus{AppliedLSN: 7, Transactions: 2, Changes: 5}})
+	m.Record("shop", "Apply", contract.Beat{Replication: &contract.ReplicationStatus{AppliedLSN: 7, Transactions: 2, Changes: 5, StreamStatus: contract.StreamStatus{
+		Busiest: []contract.TableChanges{{Table: "public.gone", Changes: 1, Transactions: 1}}}}})
 	m.Record("shop", "WatchLag", contract.Beat{Replication: &contract.ReplicationStatus{LagBytes: 2, LagSeconds: 0.5, InSync: true, StreamStatus: contract.StreamStatus{CatchUpSeconds: 4}}})
-	m.Record("shop", "Apply", contract.Beat{Replication: &contract.ReplicationStatus{AppliedLSN: 7, Transactions: 2, Changes: 5}}) // the same again
+	m.Record("shop", "Apply", contract.Beat{Replication: &contract.ReplicationStatus{AppliedLSN: 7, Transactions: 2, Changes: 5, StreamStatus: contract.StreamStatus{ // the same again
+		Busiest: []contract.TableChanges{{Table: "public.orders", Changes: 4, Transactions: 2}}}}})
 	m.Record("shop", "WatchSlot", contract.Beat{Replication: &contract.ReplicationStatus{StreamStatus: contract.StreamStatus{Slot: &contract.SlotStatus{
 		WALStatus: "unreserved", SafeWALBytes: -1, RetainedBytes: 99, Longest: &contract.OpenTransaction{PID: 1, Seconds: 12.5}}}}})
 	for _, done := range []int64{0, 50, 60, 0, 20} { // the second comparison reads 20
@@ -47,6 +49,7 @@ func values(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			require.Equal(t, "shop", m.GetLabel()[0].GetValue())
+			require.NotContains(t, found, f.GetName(), "one series each")
 			found[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
@@ -64,7 +67,7 @@ func TestBeatsBecomeMetrics(t *testing.T) {
 		"timeferry_capture_received_lsn": 9, "timeferry_spool_used_bytes": 77,
 		"timeferry_apply_applied_lsn": 7, "timeferry_apply_transactions": 2, "timeferry_apply_changes": 5,
 		"timeferry_spool_durable_lsn": 8, "timeferry_spool_segments": 3, "timeferry_spool_oldest_seconds": 61, "timeferry_apply_catch_up_seconds": 4,
-		"timeferry_apply_transactions_total": 2, "timeferry_apply_changes_total": 5,
+		"timeferry_apply_transactions_total": 2, "timeferry_apply_changes_total": 5, "timeferry_apply_table_transactions": 2, "timeferry_apply_table_changes": 4,
 		"timeferry_capture_slot_retained_bytes": 99, "timeferry_capture_slot_safe_bytes": -1, "timeferry_capture_slot_state": 2, "timeferry_capture_longest_transaction_seconds": 12.5,
 		"timeferry_verify_total_bytes": 60, "timeferry_verify_done_bytes": 20, "timeferry_verify_compared_rows_total": 8, "timeferry_verify_compared_bytes_total": 80,
 		"timeferry_verify_compared_chunks_total": 3, "timeferry_verify_relied_chunks_total": 4, "timeferry_verify_differences_total": 5, "timeferry_verify_seconds_total": 2.5,

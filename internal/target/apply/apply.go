@@ -125,7 +125,7 @@ type runner struct {
 	known map[ident.Table]*shape.Definition
 	// stale is true once the tables that were read at the start may have changed since.
 	stale  bool
-	totals map[ident.Table]int64 // changes committed, by table
+	totals counts // what was committed
 	// strictUntil is the FinalLSN up to which changes are applied one by one, because a batch failed.
 	strictUntil change.LSN
 	// aloneUntil is the FinalLSN up to which changes are applied over one connection, because lanes got into each other's way.

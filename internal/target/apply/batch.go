@@ -31,8 +31,8 @@ type batch struct {
 	// strict batches hold one step per change, in the source's order: what fails in them fails for good.
 	strict                bool
 	transactions, changes int64
-	tables                map[ident.Table]int64 // changes by table
-	touched               touched               // since the batch before
+	tables                counts
+	touched               touched // since the batch before
 }
 
 // empty is true when there is nothing that the session would do.
@@ -65,13 +65,7 @@ func (b *batch) absorb(earlier *batch) {
 	}
 	b.transactions += earlier.transactions
 	b.changes += earlier.changes
-	if b.tables == nil {
-		b.tables = earlier.tables
-	} else {
-		for t, n := range earlier.tables {
-			b.tables[t] += n
-		}
-	}
+	b.tables.add(earlier.tables)
 	b.urgent = b.urgent || earlier.urgent
 }
 

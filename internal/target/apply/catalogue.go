@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"timeferry/internal/change"
 	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 )
@@ -28,6 +29,10 @@ type table struct {
 	together bool
 	// referencedBy are the tables with a foreign key to this one.
 	referencedBy []uint32
+
+	// done is what this batch does to it, and lastCommit the FinalLSN of the last transaction that was counted.
+	done       done
+	lastCommit change.LSN
 }
 
 type column struct {

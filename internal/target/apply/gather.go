@@ -380,7 +380,7 @@ func (g *gatherer) row(ctx context.Context, ev *change.Event) error {
 	}
 	g.touching.row(m, ev)
 	g.count++
-	g.tally.add(m)
+	g.tally.add(m.table, g.final)
 	g.bytes += perChangeBytes
 	for _, values := range [][]change.Datum{ev.New, ev.Old} {
 		g.bytes += int64(len(values)) * perColumnBytes

@@ -116,7 +116,7 @@ func TestAFailingFeedKeepsNothingBack(t *testing.T) {
 
 // Changes of which nothing is left still happened.
 func TestAbsorbedBatchesAreCounted(t *testing.T) {
-	tables := func(n int64) map[ident.Table]int64 { return map[ident.Table]int64{{Schema: "public", Name: "t"}: n} }
+	tables := func(n int64) counts { return counts{{Schema: "public", Name: "t"}: {changes: n, transactions: n}} }
 	for own := range int64(2) {
 		later := &batch{changes: own}
 		if own > 0 {
@@ -127,4 +127,23 @@ func TestAbsorbedBatchesAreCounted(t *testing.T) {
 		require.Equal(t, 4+own, later.changes)
 		require.Equal(t, tables(4+own), later.tables)
 	}
+}
+
+// A table's transactions are counted once each, however many of its rows they change and whatever else they hold.
+func TestTransactionsAreCountedByTable(t *testing.T) {
+	var c tally
+	a, b := &table{name: ident.Table{Schema: "public", Name: "a"}}, &table{name: ident.Table{Schema: "public", Name: "b"}}
+	c.add(a, 10)
+	c.add(b, 10)
+	c.add(a, 10)
+	first := c.take()
+	require.Equal(t, counts{a.name: {changes: 2, transactions: 1}, b.name: {changes: 1, transactions: 1}}, first)
+	c.add(a, 10) // goes on in the next batch
+	c.add(a, 20)
+	second := c.take()
+	require.Equal(t, counts{a.name: {changes: 2, transactions: 1}}, second)
+	require.Nil(t, c.take())
+	r := &runner{}
+	r.count(first)
+	require.Equal(t, []TableCount{{Table: a.name, Changes: 4, Transactions: 2}}, r.count(second))
 }

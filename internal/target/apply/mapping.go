@@ -31,8 +31,6 @@ type mapping struct {
 	extra []string
 	sql   map[string]string // statements by kind and columns
 	fold  *fold             // the table's in this batch, if it is of this mapping
-	// counted are the changes of this batch.
-	counted int64
 }
 
 func tableName(rel *change.Relation) ident.Table {

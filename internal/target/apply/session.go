@@ -14,7 +14,6 @@ import (
 	"timeferry/internal/change"
 	"timeferry/internal/failpoint"
 	"timeferry/internal/fault"
-	"timeferry/internal/ident"
 	"timeferry/internal/pgkit"
 	"timeferry/internal/target/ledger"
 )
@@ -32,7 +31,7 @@ type session struct {
 	open     bool // a transaction is under way: earlier batches were partial
 	// transactions and changes were applied since the last commit was reported.
 	transactions, changes int64
-	tables                map[ident.Table]int64
+	tables                counts
 
 	flushed  change.LSN // position that is on the target's disk
 	unmarked []mark     // committed positions that may not be, oldest first
@@ -247,13 +246,7 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 func (s *session) count(b *batch) {
 	s.transactions += b.transactions
 	s.changes += b.changes
-	if s.tables == nil {
-		s.tables = b.tables
-		return
-	}
-	for t, n := range b.tables {
-		s.tables[t] += n
-	}
+	s.tables.add(b.tables)
 }
 
 // explain decides what a failure means: the connection is gone, the batch must be replayed, or it is a fault.
