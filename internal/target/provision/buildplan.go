@@ -74,8 +74,8 @@ func readRoots(ctx context.Context, q pgkit.Querier) (map[ident.Table]ident.Tabl
 	return roots, nil
 }
 
-// addTables hands the builds of the given roots to the jobs; roots that were added before have none left.
-func (x *indexer) addTables(ctx context.Context, q pgkit.Querier, roots []ident.Table) error {
+// addTables hands the builds of the given roots to the jobs, the last ones or not; roots that were added before have none left.
+func (x *indexer) addTables(ctx context.Context, q pgkit.Querier, roots []ident.Table, last bool) error {
 	var builds []*build
 	for _, root := range roots {
 		builds = append(builds, x.pending[root]...)
@@ -88,7 +88,7 @@ func (x *indexer) addTables(ctx context.Context, q pgkit.Querier, roots []ident.
 		b.step = x.firstStep(b)
 	}
 	builds = append(builds, x.analyzeOnly(roots)...)
-	x.schedule.add(builds...)
+	x.schedule.add(last, builds...)
 	return nil
 }
 

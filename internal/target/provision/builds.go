@@ -181,25 +181,21 @@ func (x *indexer) look(ctx context.Context, conn *pgx.Conn) error {
 		return nil
 	}
 	if !x.beside {
-		defer x.schedule.close()
-		return x.addTables(ctx, conn, keys(x.pending))
+		return x.addTables(ctx, conn, keys(x.pending), true)
 	}
 	tables, complete, err := ledger.CountComplete(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("look for complete tables: %w", err)
 	}
-	if complete != x.complete {
+	if complete != x.complete || complete == tables {
 		roots, err := ledger.CompletedTables(ctx, conn)
 		if err != nil {
 			return fmt.Errorf("look for complete tables: %w", err)
 		}
-		if err := x.addTables(ctx, conn, roots); err != nil {
+		if err := x.addTables(ctx, conn, roots, len(roots) == tables); err != nil {
 			return err
 		}
 		x.complete = len(roots)
-	}
-	if x.complete == tables {
-		x.schedule.close()
 	}
 	return nil
 }

@@ -318,7 +318,8 @@ func TestFinishMakesTheVisibilityMapOfLargeTables(t *testing.T) {
 	}
 }
 
-// TestBuildsShareMemoryAndWorkers: of what the server has, and never less than it would give by itself.
+// TestBuildsShareMemoryAndWorkers: of what the server has, and never less memory than it would give by itself. The
+// session that builds is one of the processes that are shared.
 func TestBuildsShareMemoryAndWorkers(t *testing.T) {
 	dst := pgtest.Target(t)
 	ctx := context.Background()
@@ -331,9 +332,11 @@ func TestBuildsShareMemoryAndWorkers(t *testing.T) {
 	}
 	memory, workers := settings(2)
 	require.Equal(t, dst.QueryValue(t, "SHOW maintenance_work_mem"), memory, "half of the test server's shared_buffers is no more")
-	require.Equal(t, "4", workers, "8 in all")
+	require.Equal(t, "3", workers, "8 processes in all")
+	_, workers = settings(1)
+	require.Equal(t, "7", workers)
 	_, workers = settings(64)
-	require.Equal(t, "2", workers, "the server's own")
+	require.Equal(t, "0", workers, "each builds alone")
 	dst.Exec(t, "ALTER ROLE tsdbadmin SET max_parallel_maintenance_workers = 0; ALTER ROLE tsdbadmin SET maintenance_work_mem = '1MB'")
 	t.Cleanup(func() { dst.Exec(t, "ALTER ROLE tsdbadmin RESET ALL") })
 	conn = dst.MasterConn(t)
@@ -347,23 +350,25 @@ func TestBuildsShareMemoryAndWorkers(t *testing.T) {
 func TestBuildsShareByTheJobsInForce(t *testing.T) {
 	src, dst := pgtest.Source(t), pgtest.Target(t)
 	ctx := context.Background()
-	mustPrepare(t, src, dst, `CREATE TABLE a (id int); CREATE TABLE b (id int); CREATE TABLE seen (id int, memory text, workers text);
+	mustPrepare(t, src, dst, `CREATE TABLE a (id int); CREATE TABLE b (id int); CREATE TABLE later (id int); CREATE TABLE seen (id int, memory text, workers text);
 		CREATE FUNCTION note(id int) RETURNS int LANGUAGE sql AS $$ INSERT INTO public.seen VALUES (id, current_setting('maintenance_work_mem'),
 			current_setting('max_parallel_maintenance_workers')) RETURNING id $$;
 		CREATE FUNCTION noted(id int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN public.note(id); END $$;
 		CREATE INDEX ON a (noted(id)); CREATE INDEX ON b (noted(id))`, "INSERT INTO a VALUES (1); INSERT INTO b VALUES (2)")
 	dst.Exec(t, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET maintenance_work_mem = %L', current_database(), '1MB'); END $$")
 	mustMasterExec(t, dst, "TRUNCATE seen")
-	mustPlan(t, dst, 0, "a", "b")
+	mustPlan(t, dst, 0, "a", "b", "later")
 	mustComplete(t, dst, "a")
 	wait := building(t, dst, provision.BuildOptions{Jobs: 2})
 	awaitValue(t, dst, "1", "SELECT count(DISTINCT id) FROM seen")
 	require.NoError(t, ledger.Steer(ctx, dst.MasterConn(t), ledger.Steering{Serial: 1, IndexJobs: 8}))
 	time.Sleep(time.Second) // several looks
+	mustComplete(t, dst, "b")
+	awaitValue(t, dst, "2", "SELECT count(DISTINCT id) FROM seen")
 	mustComplete(t, dst)
 	require.NoError(t, wait())
 	share := func(jobs int) string {
 		return dst.QueryValue(t, fmt.Sprintf("SELECT setting::int * 8 / 1024 / 2 / %d || 'MB' FROM pg_settings WHERE name = 'shared_buffers'", jobs))
 	}
-	require.Equal(t, []string{"1|" + share(2) + "|4", "2|" + share(8) + "|2"}, dst.Dump(t, "SELECT DISTINCT id, memory, workers FROM seen ORDER BY 1"))
+	require.Equal(t, []string{"1|" + share(2) + "|3", "2|" + share(8) + "|0"}, dst.Dump(t, "SELECT DISTINCT id, memory, workers FROM seen ORDER BY 1"))
 }

@@ -41,8 +41,7 @@ func TestScheduleGivesATableToOneConstraintOrManyIndexes(t *testing.T) {
 		return &build{entry: ledger.Entry{Ordinal: ordinal, Table: table(name), Exclusive: exclusive}, bytes: bytes}
 	}
 	s := newSchedule(1)
-	s.add(entry(1, "small", true, 1), entry(5, "big", true, 9), entry(2, "big", true, 9), entry(3, "big", false, 9), entry(4, "big", false, 9))
-	s.close()
+	s.add(true, entry(1, "small", true, 1), entry(5, "big", true, 9), entry(2, "big", true, 9), entry(3, "big", false, 9), entry(4, "big", false, 9))
 	next := func(want int) *build {
 		t.Helper()
 		b, ok := s.next(0)
@@ -76,9 +75,9 @@ func TestScheduleWaitsForWhatIsStillToCome(t *testing.T) {
 	}
 	go take(0)
 	index := b("t", stepIndex)
-	s.add(index)
+	s.add(false, index)
 	require.Same(t, index, <-results)
-	s.close()
+	s.add(true)
 	go take(0) // nothing waits, but the one under way has a second step
 	attach := b("t", stepAttach)
 	s.done(index, attach)
@@ -124,10 +123,35 @@ func TestBuildProgressInWords(t *testing.T) {
 	require.Equal(t, "no further index is built: no room; building INDEX public.x (3 of 40): 45 %, and 1 more", p.Words())
 }
 
+// While tables are still being copied each job may get a build at any time; then what is left is shared among fewer.
+func TestScheduleSharesAmongWhatIsLeft(t *testing.T) {
+	b := func(name string) *build {
+		return &build{entry: ledger.Entry{Table: ident.Table{Schema: "s", Name: name}}}
+	}
+	s := newSchedule(3)
+	s.add(false, b("a"))
+	first, _ := s.next(0)
+	require.Equal(t, 3, s.sharers())
+	s.add(true, b("b"), b("c"), b("d"))
+	require.Equal(t, 3, s.sharers(), "four are left, three jobs")
+	s.done(first)
+	second, _ := s.next(0)
+	s.done(second)
+	require.Equal(t, 2, s.sharers())
+	third, _ := s.next(0)
+	s.putAside(third)
+	require.Equal(t, 2, s.sharers(), "it comes back")
+	fourth, _ := s.next(0)
+	s.done(fourth)
+	require.Equal(t, 1, s.sharers())
+	s.limit(0)
+	require.Equal(t, 1, s.sharers())
+}
+
 func TestScheduleStops(t *testing.T) {
 	e := ledger.Entry{Table: ident.Table{Schema: "s", Name: "t"}, Exclusive: true}
 	s := newSchedule(1)
-	s.add(&build{entry: e}, &build{entry: e})
+	s.add(false, &build{entry: e}, &build{entry: e})
 	_, ok := s.next(0)
 	require.True(t, ok)
 	var wait sync.WaitGroup

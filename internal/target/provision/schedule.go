@@ -74,10 +74,12 @@ func order(x, y *build) int {
 	return cmp.Or(cmp.Compare(y.bytes, x.bytes), cmp.Compare(x.entry.Ordinal, y.entry.Ordinal), cmp.Compare(x.step, y.step))
 }
 
-// add puts builds among those that wait.
-func (s *schedule) add(builds ...*build) {
+// add puts builds among those that wait. After the last ones nothing more is added but what follows from builds that are
+// there.
+func (s *schedule) add(last bool, builds ...*build) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.open = s.open && !last
 	s.insert(builds)
 }
 
@@ -87,14 +89,6 @@ func (s *schedule) insert(builds []*build) {
 		at, _ := slices.BinarySearchFunc(s.waiting, b, order)
 		s.waiting = slices.Insert(s.waiting, at, b)
 	}
-	s.changed.Broadcast()
-}
-
-// close says that nothing more is added but what follows from builds that are there.
-func (s *schedule) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open = false
 	s.changed.Broadcast()
 }
 
@@ -113,6 +107,17 @@ func (s *schedule) limited() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.jobs
+}
+
+// sharers is among how many the target's memory and workers are to be shared: the jobs that may take builds, and at the end,
+// when fewer builds are left than that, those.
+func (s *schedule) sharers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open {
+		return max(s.jobs, 1)
+	}
+	return max(min(s.jobs, s.busy+len(s.waiting)+len(s.aside)), 1)
 }
 
 // next waits for a build that the job of this number, from 0, can start now. ok is false when there is none left, or after
@@ -186,7 +191,7 @@ func (s *schedule) retry() {
 	}
 }
 
-// isOpen is true until close.
+// isOpen is true until the last builds were added.
 func (s *schedule) isOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

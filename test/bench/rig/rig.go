@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,12 +27,23 @@ const (
 	TargetMajor = 17
 )
 
-// serverSettings are those of both servers, beside pgserver's own: sizes that suit a machine of a few gigabytes, and room in
-// the WAL so that no checkpoint falls into one run and not into another.
+// serverSettings are those of both servers, beside pgserver's own: the cache of a machine of 8 GB, and room in the WAL so that
+// no checkpoint falls into one run and not into another.
 var serverSettings = map[string]string{
-	"shared_buffers":     "512MB",
+	"shared_buffers":     "2GB",
 	"max_wal_size":       "8GB",
 	"checkpoint_timeout": "30min",
+}
+
+// targetSettings are those that timescaledb-tune writes for a machine of 8 GB with as many processors as this one has.
+func targetSettings() map[string]string {
+	cpus := runtime.NumCPU()
+	return map[string]string{
+		"maintenance_work_mem":            "1GB",
+		"max_worker_processes":            strconv.Itoa(11 + cpus),
+		"max_parallel_workers":            strconv.Itoa(cpus),
+		"max_parallel_workers_per_gather": strconv.Itoa((cpus + 1) / 2),
+	}
 }
 
 // productionSettings make servers as durable as those of production.
@@ -84,6 +97,7 @@ func (r *Rig) open(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	options.Major = TargetMajor
+	maps.Copy(options.Settings, targetSettings())
 	if r.Target, err = pgserver.StartTarget(ctx, options); err != nil {
 		return err
 	}
