@@ -9,13 +9,13 @@ import (
 // The backlog is taken in bulk through the SQL interface while it is large, because the stream sends every change as a
 // packet of its own (docs/decisions/0020-backlogs-in-bulk.md). These say when.
 const (
-	// drainFrom is how far the stream must be behind to be left, and drainTo where it takes over again. 21 MiB of updates of few
-	// rows took 5.8 s to stream, and 0.2 s to apply (docs/performance.md); a change of ways costs a connection.
-	drainFrom = 16 << 20
-	drainTo   = 4 << 20
+	// drainFrom is how far the stream must be behind to be left, and drainTo where it takes over again: a source that writes faster
+	// than it can stream is followed by one call after the other, each as long as the one before took (docs/performance.md).
+	drainFrom = 4 << 20
+	drainTo   = 1 << 20
 	// askEvery is how often a stream that brings changes asks how far it is behind. It is left when that is far twice in a row:
-	// what it gets over by itself is not worth a change.
-	askEvery = 3 * time.Second
+	// what it gets over by itself is not worth a change, which costs a connection.
+	askEvery = 500 * time.Millisecond
 
 	// peekBytes is what the result of one call is to take on the source, in memory and temporary files. A call that takes twice as much
 	// there is cancelled, unless it is one of leastWindow.
@@ -35,6 +35,8 @@ const (
 	// rereadMost bounds the WAL that a call has to read: from where the slot restarts, which an open transaction holds back, to
 	// where the call ends. It is read again by every call, and it bounds the greatest transaction, which comes whole.
 	rereadMost = 1 << 30
+	// rereadRatio bounds the same by how far the stream is behind: for little it is not worth to read much again.
+	rereadRatio = 64
 )
 
 // backlogRule chooses between the ways to receive, and how much a call takes.
@@ -66,10 +68,11 @@ func (b backlogRule) bytes(last lookback) int64 {
 // window is how far the next call looks from position from. ok is false when the stream does better: the rest is less than
 // least, or the slot restarts too far back.
 func (b backlogRule) window(from, restart, flushed change.LSN, least int64, last lookback) (upTo change.LSN, ok bool) {
-	if from.BytesBehind(flushed) < max(least, 1) {
+	behind, again := from.BytesBehind(flushed), restart.BytesBehind(from)
+	if behind < max(least, 1) || again > rereadRatio*behind {
 		return 0, false
 	}
-	room := b.rereadMost - restart.BytesBehind(from)
+	room := b.rereadMost - again
 	if restart == 0 || room < b.leastWindow {
 		return 0, false
 	}

@@ -18,7 +18,7 @@ func TestBacklogWindow(t *testing.T) {
 		upTo                   change.LSN
 		ok                     bool
 	}{
-		{"close", 100 * mib, 100 * mib, 103 * mib, drainTo, lookback{}, 0, false},
+		{"close", 100 * mib, 100 * mib, 101*mib - 1, drainTo, lookback{}, 0, false},
 		{"nothing left", 100 * mib, 100 * mib, 100 * mib, 0, lookback{}, 0, false},
 		{"a first call is small", 100 * mib, 90 * mib, 5000 * mib, drainTo, lookback{}, 108 * mib, true},
 		{"twice the one before", 100 * mib, 90 * mib, 5000 * mib, drainTo, lookback{bytes: 16 * mib, ratio: 1}, 132 * mib, true},
@@ -29,6 +29,8 @@ func TestBacklogWindow(t *testing.T) {
 		{"not watched", 100 * mib, 90 * mib, 5000 * mib, drainTo, lookback{bytes: 256 * mib, ratio: 1, blind: true}, 164 * mib, true},
 		{"bounded by where the slot restarts", 1000 * mib, 100 * mib, 5000 * mib, drainTo, lookback{bytes: 256 * mib, ratio: 1}, 1124 * mib, true},
 		{"restarts too far back", 1200 * mib, 100 * mib, 5000 * mib, drainTo, lookback{}, 0, false},
+		{"little, and much to read again", 1000 * mib, 900 * mib, 1001 * mib, drainTo, lookback{}, 0, false},
+		{"more, and as much to read again", 1000 * mib, 900 * mib, 1002 * mib, drainTo, lookback{}, 1002 * mib, true},
 		{"restarts at nobody knows where", 1200 * mib, 0, 5000 * mib, drainTo, lookback{}, 0, false},
 	}
 	for _, c := range cases {

@@ -39,23 +39,25 @@ func (r *Receiver) withoutBulk(ctx context.Context, err error) error {
 // where the WAL ends, only where they come from.
 type lookout struct {
 	r    *Receiver
-	pays atomic.Bool // the backlog is better taken in bulk
+	pays atomic.Bool // the backlog is better taken in bulk, or was at the last look
 	wake func()
 	idle func() bool // nothing has come since the last call
 
 	conn *pgconn.PgConn
 }
 
-// watch sets pays once the backlog was worth it twice in a row. It ends with ctx. Its connection is kept while changes come.
+// watch sets pays while the backlog is worth it for the second time in a row. It ends with ctx. Its connection is kept while
+// changes come.
 func (l *lookout) watch(ctx context.Context) {
 	defer l.hangUp()
-	for far := 0; !l.pays.Load(); {
+	for far := 0; ; {
 		if pgkit.Sleep(ctx, l.r.rule().askEvery) != nil {
 			return
 		}
 		if l.idle() {
 			l.hangUp()
 			far = 0
+			l.pays.Store(false)
 			continue
 		}
 		state, err := l.ask(ctx)
@@ -66,8 +68,8 @@ func (l *lookout) watch(ctx context.Context) {
 		if far++; !l.r.rule().worth(l.r.Spool.Durable(), state) {
 			far = 0
 		}
+		l.pays.Store(far >= 2)
 		if far >= 2 {
-			l.pays.Store(true)
 			l.wake()
 		}
 	}

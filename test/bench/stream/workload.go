@@ -111,13 +111,18 @@ var workloads = map[string]workload{
 				`CREATE TABLE huge (id bigint PRIMARY KEY, name text NOT NULL, value double precision)`}
 		},
 		procedures: []string{`CREATE PROCEDURE tick(writer int, rows int, seconds float8, pause float8, INOUT written bigint) LANGUAGE plpgsql AS $$
-			DECLARE until timestamptz := clock_timestamp() + seconds * interval '1 second'; BEGIN
+			DECLARE until timestamptz := clock_timestamp() + seconds * interval '1 second'; owed float8 := 0; slept timestamptz; BEGIN
 				PERFORM set_config('synchronous_commit', 'off', false);
 				WHILE clock_timestamp() < until LOOP
 					INSERT INTO ticks SELECT written + r, writer, clock_timestamp(), random() FROM generate_series(1, rows) r;
 					written := written + rows;
 					COMMIT;
-					IF pause > 0 THEN PERFORM pg_sleep(pause); END IF;
+					owed := owed + pause;
+					IF owed > 0.005 THEN -- one sleep takes a millisecond, however short it is to be
+						slept := clock_timestamp();
+						PERFORM pg_sleep(owed);
+						owed := owed - extract(epoch FROM clock_timestamp() - slept);
+					END IF;
 				END LOOP; END $$`},
 	},
 }
