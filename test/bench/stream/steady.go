@@ -92,23 +92,19 @@ func (w *world) benchSteady(ctx context.Context) error {
 
 // findRate writes as fast as the source can, and then slower until the target follows.
 func (w *world) findRate(ctx context.Context, rows int) (tried []rateResult, err error) {
-	free, pause := 0.0, 0.0
+	apart := 0.0
 	for range 8 {
-		rate, err := w.rate(ctx, rows, pause)
+		rate, err := w.rate(ctx, rows, apart)
 		if err != nil {
 			return nil, err
 		}
-		rate.Throttled = pause > 0
+		rate.Throttled = apart > 0
 		tried = append(tried, rate)
 		w.Say("%s", rate)
 		if rate.Followed {
 			return tried, nil
 		}
-		if free == 0 {
-			free = rate.RowsPerSecond
-		}
-		// A writer's pause is what its transactions must take more than when nothing held them up.
-		pause = writers * float64(rows) * (1/(slower*rate.RowsPerSecond) - 1/free)
+		apart = writers * float64(rows) / (slower * rate.RowsPerSecond)
 	}
 	return tried, nil
 }
@@ -141,8 +137,8 @@ func (w *world) unfollow(ctx context.Context, f *following, slot string) error {
 	return errors.Join(f.stop(ctx), w.dropSlot(ctx, slot))
 }
 
-// rate writes with a pause after each transaction, and watches the lag.
-func (w *world) rate(ctx context.Context, rows int, pause float64) (r rateResult, err error) {
+// rate writes a transaction every so many seconds by each writer, or as fast as they can, and watches the lag.
+func (w *world) rate(ctx context.Context, rows int, apart float64) (r rateResult, err error) {
 	const slot = "timeferry_rate"
 	f, err := w.follower(ctx, slot)
 	if err != nil {
@@ -153,7 +149,7 @@ func (w *world) rate(ctx context.Context, rows int, pause float64) (r rateResult
 	watching, cancel := context.WithCancel(ctx)
 	lags := make(chan []float64, 1)
 	go func() { lags <- f.watch(watching) }()
-	written, err := w.tick(ctx, rows, pause)
+	written, err := w.tick(ctx, rows, apart)
 	took := time.Since(began)
 	cancel()
 	seen := <-lags
@@ -175,13 +171,13 @@ func (w *world) rate(ctx context.Context, rows int, pause float64) (r rateResult
 }
 
 // tick writes from several sessions, and gives the number of rows.
-func (w *world) tick(ctx context.Context, rows int, pause float64) (written int64, err error) {
+func (w *world) tick(ctx context.Context, rows int, apart float64) (written int64, err error) {
 	counts := make([]int64, writers)
 	group, working := errgroup.WithContext(ctx)
 	for writer := range writers {
 		group.Go(func() error {
 			return rig.Session(working, w.Endpoint(w.Source), func(conn *pgx.Conn) error {
-				sql := fmt.Sprintf("CALL tick(%d, %d, %g, %g, 0)", writer, rows, max(5, steadySeconds*min(1, w.scale)), pause)
+				sql := fmt.Sprintf("CALL tick(%d, %d, %g, %g, 0)", writer, rows, max(5, steadySeconds*min(1, w.scale)), apart)
 				return conn.QueryRow(working, sql).Scan(&counts[writer])
 			})
 		})

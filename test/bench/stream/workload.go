@@ -110,18 +110,16 @@ var workloads = map[string]workload{
 			return []string{`CREATE TABLE ticks (id bigint NOT NULL, writer int NOT NULL, at timestamptz NOT NULL, value double precision, PRIMARY KEY (writer, id))`,
 				`CREATE TABLE huge (id bigint PRIMARY KEY, name text NOT NULL, value double precision)`}
 		},
-		procedures: []string{`CREATE PROCEDURE tick(writer int, rows int, seconds float8, pause float8, INOUT written bigint) LANGUAGE plpgsql AS $$
-			DECLARE until timestamptz := clock_timestamp() + seconds * interval '1 second'; owed float8 := 0; slept timestamptz; BEGIN
+		procedures: []string{`CREATE PROCEDURE tick(writer int, rows int, seconds float8, apart float8, INOUT written bigint) LANGUAGE plpgsql AS $$
+			DECLARE until timestamptz := clock_timestamp() + seconds * interval '1 second'; due timestamptz := clock_timestamp(); BEGIN
 				PERFORM set_config('synchronous_commit', 'off', false);
 				WHILE clock_timestamp() < until LOOP
 					INSERT INTO ticks SELECT written + r, writer, clock_timestamp(), random() FROM generate_series(1, rows) r;
 					written := written + rows;
 					COMMIT;
-					owed := owed + pause;
-					IF owed > 0.005 THEN -- one sleep takes a millisecond, however short it is to be
-						slept := clock_timestamp();
-						PERFORM pg_sleep(owed);
-						owed := owed - extract(epoch FROM clock_timestamp() - slept);
+					due := due + apart * interval '1 second';
+					IF due > clock_timestamp() + interval '5 ms' THEN -- one sleep takes a millisecond, however short it is to be
+						PERFORM pg_sleep_until(due);
 					END IF;
 				END LOOP; END $$`},
 	},
