@@ -324,23 +324,25 @@ func TestBuildsShareMemoryAndWorkers(t *testing.T) {
 	dst := pgtest.Target(t)
 	ctx := context.Background()
 	conn := dst.MasterConn(t)
-	settings := func(jobs int) (memory, workers string) {
-		_, err := conn.Exec(ctx, provision.ResourcesSQL, jobs)
+	settings := func(jobs int, tail bool) (memory, workers string) {
+		_, err := conn.Exec(ctx, provision.ResourcesSQL, jobs, tail)
 		require.NoError(t, err)
 		require.NoError(t, conn.QueryRow(ctx, "SELECT current_setting('maintenance_work_mem'), current_setting('max_parallel_maintenance_workers')").Scan(&memory, &workers))
 		return memory, workers
 	}
-	memory, workers := settings(2)
+	memory, workers := settings(2, false)
 	require.Equal(t, dst.QueryValue(t, "SHOW maintenance_work_mem"), memory, "half of the test server's shared_buffers is no more")
 	require.Equal(t, "3", workers, "8 processes in all")
-	_, workers = settings(1)
+	_, workers = settings(1, false)
 	require.Equal(t, "7", workers)
-	_, workers = settings(64)
+	_, workers = settings(64, false)
 	require.Equal(t, "0", workers, "each builds alone")
+	_, workers = settings(64, true)
+	require.Equal(t, "1", workers, "and at the end uses what others leave")
 	dst.Exec(t, "ALTER ROLE tsdbadmin SET max_parallel_maintenance_workers = 0; ALTER ROLE tsdbadmin SET maintenance_work_mem = '1MB'")
 	t.Cleanup(func() { dst.Exec(t, "ALTER ROLE tsdbadmin RESET ALL") })
 	conn = dst.MasterConn(t)
-	memory, workers = settings(2)
+	memory, workers = settings(2, true)
 	require.Equal(t, "0", workers, "somebody wants none")
 	require.Equal(t, dst.QueryValue(t, "SELECT setting::int * 8 / 1024 / 4 || 'MB' FROM pg_settings WHERE name = 'shared_buffers'"), memory)
 }

@@ -15,7 +15,7 @@ import (
 func (x *indexer) work(ctx context.Context, job int) (err error) {
 	var conn *pgx.Conn
 	var r *restorer
-	sharedBy := 0 // among how many the session's memory and workers are reckoned
+	var has share // what the session has of memory and workers
 	for {
 		b, ok := x.schedule.next(job)
 		if !ok {
@@ -27,7 +27,7 @@ func (x *indexer) work(ctx context.Context, job int) (err error) {
 			}
 			defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 		}
-		if sharedBy, err = x.shareResources(ctx, conn, sharedBy); err != nil {
+		if has, err = x.shareResources(ctx, conn, has); err != nil {
 			return err
 		}
 		if err := x.do(ctx, conn, r, b); err != nil {
@@ -37,15 +37,15 @@ func (x *indexer) work(ctx context.Context, job int) (err error) {
 }
 
 // shareResources gives the session its share for the next build. What is being built keeps the share that it began with.
-func (x *indexer) shareResources(ctx context.Context, conn *pgx.Conn, sharedBy int) (int, error) {
-	sharers := x.schedule.sharers()
-	if sharers == sharedBy {
-		return sharers, nil
+func (x *indexer) shareResources(ctx context.Context, conn *pgx.Conn, has share) (share, error) {
+	due := x.schedule.share()
+	if due == has {
+		return has, nil
 	}
-	if _, err := conn.Exec(ctx, resourcesSQL, sharers); err != nil {
-		return 0, fmt.Errorf("prepare session for index builds: %w", err)
+	if _, err := conn.Exec(ctx, resourcesSQL, due.among, due.tail); err != nil {
+		return has, fmt.Errorf("prepare session for index builds: %w", err)
 	}
-	return sharers, nil
+	return due, nil
 }
 
 // open makes a job's session. It does not wait for the disk at each commit: an index and its mark are lost together, if at
@@ -69,17 +69,18 @@ func (x *indexer) open(ctx context.Context) (*pgx.Conn, *restorer, error) {
 
 // resourcesSQL gives all builds together half of shared_buffers, which managed services set to a quarter of the machine's
 // memory; never less than the server's own setting, and at most 2 GB each, above which sorting gains nothing. The parallel
-// workers that the server allows, one for each processor where timescaledb-tune set them, are shared too, unless it allows none for
-// maintenance. The session that builds works as well as its workers, and so counts: sorting in more processes than there are
-// processors costs a quarter more of them (docs/performance.md). How many a build
-// really takes, the server decides by the table's size (and by 32 MB of memory for each). The server's own are the values
-// that RESET would bring back, since a session sets its share anew when the number of those that share changes.
+// workers that the server allows, one for each processor where timescaledb-tune set them, are shared too, unless it allows
+// none for maintenance. The session that builds works as well as its workers, and so counts: sorting in more processes than
+// there are processors costs a quarter more of them (docs/performance.md). At the end ($2) each has one worker all the same,
+// which uses the processors that others leave. How many a build really takes, the server decides by the table's size (and by
+// 32 MB of memory for each). The server's own are the values that RESET would bring back, since a session sets its share
+// anew when the number of those that share changes.
 const resourcesSQL = `SELECT pg_catalog.set_config('maintenance_work_mem', least(2097151, greatest(own.memory, own.buffers * 8 / (2 * $1::int)))::text || 'kB', false),
 	pg_catalog.set_config('max_parallel_maintenance_workers',
-		(CASE WHEN own.workers = 0 THEN 0 ELSE least(8, greatest(0, least(own.pool, own.processes) / $1::int - 1)) END)::text, false)
+		(CASE WHEN own.workers = 0 THEN 0 ELSE least(8, own.most - 1, greatest($2::bool::int, own.most / $1::int - 1)) END)::text, false)
 FROM (SELECT max(reset_val::bigint) FILTER (WHERE name = 'maintenance_work_mem') AS memory, max(reset_val::bigint) FILTER (WHERE name = 'shared_buffers') AS buffers,
 		max(reset_val::bigint) FILTER (WHERE name = 'max_parallel_maintenance_workers') AS workers,
-		max(reset_val::bigint) FILTER (WHERE name = 'max_parallel_workers') AS pool, max(reset_val::bigint) FILTER (WHERE name = 'max_worker_processes') AS processes
+		greatest(1, min(reset_val::bigint) FILTER (WHERE name IN ('max_parallel_workers', 'max_worker_processes'))) AS most
 	FROM pg_catalog.pg_settings WHERE name IN ('maintenance_work_mem', 'shared_buffers', 'max_parallel_maintenance_workers', 'max_parallel_workers', 'max_worker_processes')) own`
 
 // do carries out one build and tells the schedule what became of it.

@@ -109,15 +109,22 @@ func (s *schedule) limited() int {
 	return s.jobs
 }
 
-// sharers is among how many the target's memory and workers are to be shared: the jobs that may take builds, and at the end,
-// when fewer builds are left than that, those.
-func (s *schedule) sharers() int {
+// share is what part of the target's memory and workers a build gets.
+type share struct {
+	among int // the jobs that may take builds, and at the end, when fewer builds are left than that, those
+	// tail is true when so few builds are left that some jobs will have nothing to do while others still build.
+	tail bool
+}
+
+// share is what a build that begins now gets.
+func (s *schedule) share() share {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open {
-		return max(s.jobs, 1)
+		return share{among: max(s.jobs, 1)}
 	}
-	return max(min(s.jobs, s.busy+len(s.waiting)+len(s.aside)), 1)
+	left := s.busy + len(s.waiting) + len(s.aside)
+	return share{among: max(min(s.jobs, left), 1), tail: left <= 2*s.jobs}
 }
 
 // next waits for a build that the job of this number, from 0, can start now. ok is false when there is none left, or after
