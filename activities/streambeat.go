@@ -110,9 +110,9 @@ func (b *streamBeat) tell() {
 // busiest are the tables with the most changes of the last seconds, then over all.
 func (b *streamBeat) busiest(now time.Time) []contract.TableChanges {
 	var all []contract.TableChanges
-	for t, b := range b.tables {
-		all = append(all, contract.TableChanges{Table: t.String(), Changes: b.applied.Changes, ChangesPerSecond: rate(&b.changes, now, b.applied.Changes),
-			Transactions: b.applied.Transactions, TransactionsPerSecond: rate(&b.transactions, now, b.applied.Transactions)})
+	for name, t := range b.tables {
+		all = append(all, contract.TableChanges{Table: name.String(), Changes: t.applied.Changes, ChangesPerSecond: rate(&t.changes, now, t.applied.Changes),
+			Transactions: t.applied.Transactions, TransactionsPerSecond: rate(&t.transactions, now, t.applied.Transactions)})
 	}
 	slices.SortFunc(all, func(x, y contract.TableChanges) int {
 		return cmp.Or(cmp.Compare(y.ChangesPerSecond, x.ChangesPerSecond), cmp.Compare(y.Changes, x.Changes), strings.Compare(x.Table, y.Table))

@@ -41,3 +41,13 @@ func TestBacklogWindow(t *testing.T) {
 		})
 	}
 }
+
+func TestAStreamThatCatchesUpIsNotLeft(t *testing.T) {
+	woken := 0
+	l := &lookout{wake: func() { woken++ }}
+	for i, far := range []bool{true, false, true, true, true, false} {
+		l.saw(far)
+		require.Equal(t, i == 3 || i == 4, l.pays.Load(), "look %d", i)
+	}
+	require.Equal(t, 2, woken)
+}

@@ -39,25 +39,24 @@ func (r *Receiver) withoutBulk(ctx context.Context, err error) error {
 // where the WAL ends, only where they come from.
 type lookout struct {
 	r    *Receiver
-	pays atomic.Bool // the backlog is better taken in bulk, or was at the last look
+	pays atomic.Bool // at the last look the backlog was better taken in bulk
 	wake func()
 	idle func() bool // nothing has come since the last call
 
 	conn *pgconn.PgConn
+	far  int // looks in a row that found the stream far behind
 }
 
-// watch sets pays while the backlog is worth it for the second time in a row. It ends with ctx. Its connection is kept while
-// changes come.
+// watch looks until ctx ends. Its connection is kept while changes come.
 func (l *lookout) watch(ctx context.Context) {
 	defer l.hangUp()
-	for far := 0; ; {
+	for {
 		if pgkit.Sleep(ctx, l.r.rule().askEvery) != nil {
 			return
 		}
 		if l.idle() {
 			l.hangUp()
-			far = 0
-			l.pays.Store(false)
+			l.saw(false)
 			continue
 		}
 		state, err := l.ask(ctx)
@@ -65,13 +64,18 @@ func (l *lookout) watch(ctx context.Context) {
 			l.hangUp() // the stream finds out for itself what ails the source
 			continue
 		}
-		if far++; !l.r.rule().worth(l.r.Spool.Durable(), state) {
-			far = 0
-		}
-		l.pays.Store(far >= 2)
-		if far >= 2 {
-			l.wake()
-		}
+		l.saw(l.r.rule().worth(l.r.Spool.Durable(), state))
+	}
+}
+
+// saw counts a look. The stream is left when it was far behind twice in a row, and is so still: what it gets over by itself is not worth
+// a change.
+func (l *lookout) saw(far bool) {
+	if l.far++; !far {
+		l.far = 0
+	}
+	if l.pays.Store(l.far >= 2); l.far >= 2 {
+		l.wake()
 	}
 }
 

@@ -93,7 +93,8 @@ func bench(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	field := w.contenders()
-	// Whoever comes first makes the servers' files and touches their memory for the first time, which took a third more: that counts for nobody.
+	// Whoever comes first makes the servers' files and touches their memory for the first time: that took a third more, and is to
+	// count for nobody.
 	w.Say("warming up, not counted")
 	if _, err := w.measure(ctx, field[len(field)-1], 0); err != nil {
 		return fmt.Errorf("warm up by %s: %w", field[len(field)-1].label(), err)

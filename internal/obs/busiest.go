@@ -44,12 +44,9 @@ func (m *tableMetrics) record(migration string, busiest []contract.TableChanges)
 			m.changes.DeleteLabelValues(migration, table)
 		}
 	}
-	m.shown[migration] = now
+	if m.shown[migration] = now; now == nil {
+		delete(m.shown, migration)
+	}
 }
 
-func (m *tableMetrics) forget(migration string) {
-	m.record(migration, nil)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.shown, migration)
-}
+func (m *tableMetrics) forget(migration string) { m.record(migration, nil) }
