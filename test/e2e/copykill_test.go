@@ -227,7 +227,7 @@ func TestCopySurvives(t *testing.T) {
 		}
 	}
 	atLast := len(complete)
-	s := m.await(contract.PhaseInSync)
+	s := m.awaitWithin(10*time.Minute, contract.PhaseInSync) // in soak the source has grown by 10 MiB by now, at 64 KiB/s
 	m.requireKept(complete)
 	t.Logf("in sync in epoch %d, %d tables were complete at the last kill, of %d; epochs began at %v", s.Copy.Epoch, atLast, s.Copy.Tables,
 		dst.Dump(t, "SELECT epoch, created_at::time(0) FROM timeferry.epochs ORDER BY 1"))

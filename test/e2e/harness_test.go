@@ -280,9 +280,14 @@ func (m *migration) status() (contract.Status, error) {
 // await waits until the migration is in the phase; another end than that fails the test.
 func (m *migration) await(phase contract.Phase) contract.Status {
 	m.t.Helper()
+	return m.awaitWithin(3*time.Minute, phase)
+}
+
+func (m *migration) awaitWithin(patience time.Duration, phase contract.Phase) contract.Status {
+	m.t.Helper()
 	var s contract.Status
 	var err error
-	deadline := time.Now().Add(3 * time.Minute)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		if s, err = m.status(); err == nil {
 			if s.Phase == phase || phase == contract.PhaseCopying && entered(s, phase) { // a small copy may be over between two looks
