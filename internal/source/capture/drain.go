@@ -26,6 +26,7 @@ type drain struct {
 	*intake
 	conn       *pgconn.PgConn
 	watch      *pgkit.Watch // of the connection, while we wait for its answers
+	slot       *confirmer
 	onProgress func(Progress)
 	woken      chan struct{}
 	told       time.Time
@@ -41,9 +42,12 @@ type drain struct {
 const calm = 10 * time.Second
 
 // runDrain drains until what is left is little, or the other way is better for another reason; then it returns nil. It returns
-// ctx's error when ctx ends, with everything that was received durable.
-func (r *Receiver) runDrain(ctx context.Context, of server, onProgress func(Progress)) error {
-	d := &drain{onProgress: onProgress, woken: make(chan struct{}, 1), gauge: gauge{r: r}}
+// ctx's error when ctx ends, with everything that was received durable. It takes over
+// replication, an idle replication connection to the same server.
+func (r *Receiver) runDrain(ctx context.Context, of server, replication *pgconn.PgConn, onProgress func(Progress)) error {
+	plugin := r.newPlugin(ctx, of.version)
+	d := &drain{slot: newConfirmer(r, of, replication, plugin.options(false)), onProgress: onProgress, woken: make(chan struct{}, 1), gauge: gauge{r: r}}
+	defer d.slot.close()
 	defer d.gauge.close()
 	conn, err := pgkit.DialNoticing(ctx, r.Source, "receiver", func(n *pgconn.Notice) {
 		if missing := r.missing(n.SeverityUnlocalized, n.Code, n.Message); missing != nil && d.missing == nil {
@@ -70,7 +74,7 @@ func (r *Receiver) runDrain(ctx context.Context, of server, onProgress func(Prog
 	if err != nil {
 		return r.withoutBulk(ctx, r.explain(err, true))
 	}
-	d.intake = newIntake(r, r.newPlugin(ctx, state.serverVersion), max(r.Spool.Durable(), state.confirmed), d.wake)
+	d.intake = newIntake(r, plugin, max(r.Spool.Durable(), state.confirmed), d.wake)
 	go d.writer.run()
 	err = d.rounds(ctx, of)
 	if failed := d.writer.finish(d.chunk); failed != nil {
@@ -90,10 +94,17 @@ func (r *Receiver) look(ctx context.Context, conn *pgconn.PgConn, of server) (sl
 	if err != nil {
 		return state, fmt.Errorf("read slot %s: %w", r.Slot, err)
 	}
-	if state.started != of.started {
-		return state, fault.New(fault.Transient, "receive from slot", r.Slot, "", "the source was restarted, or another server has taken its place")
+	if err := r.sameServer(state, of); err != nil {
+		return state, err
 	}
 	return state, r.checkSlot(state)
+}
+
+func (r *Receiver) sameServer(state slotState, of server) error {
+	if state.started != of.started {
+		return fault.New(fault.Transient, "receive from slot", r.Slot, "", "the source was restarted, or another server has taken its place")
+	}
+	return nil
 }
 
 func (d *drain) rounds(ctx context.Context, of server) error {
@@ -136,6 +147,7 @@ func (d *drain) round(ctx context.Context, upTo change.LSN) error {
 	defer stop()
 	d.note()
 	d.coming.Store(from.BytesBehind(upTo) <= d.r.rule().leastWindow) // which is never too much
+	d.slot.prepare(ctx)
 	watched := d.gauge.watch(reading, d.conn, &d.coming)
 	go func() {
 		n, err := d.peek(reading, upTo)
@@ -337,11 +349,9 @@ func (d *drain) lastAdvance(ctx context.Context) {
 
 // advance lets the slot forget what is before to, which must be durable.
 func (d *drain) advance(ctx context.Context, to change.LSN) error {
-	defer d.watch.Wait()()
 	failpoint.At(failpoint.BeforeAdvance)
 	defer failpoint.At(failpoint.AfterAdvance)
-	_, err := d.conn.Exec(ctx, "SELECT pg_catalog.pg_replication_slot_advance("+ident.Literal(d.r.Slot)+", '"+to.String()+"')").ReadAll()
-	if err != nil {
+	if err := d.slot.confirm(ctx, to); err != nil {
 		return fmt.Errorf("advance slot %s: %w", d.r.Slot, err)
 	}
 	return nil

@@ -24,6 +24,7 @@ const (
 // server is one life of one server.
 type server struct {
 	started string
+	version int // server_version_num
 }
 
 // origin says whose positions the spool's are. An LSN means something within one system and along one line of history only.

@@ -65,9 +65,10 @@ func (r *Receiver) connect(ctx context.Context) (way, error) {
 	}
 	state, start, err := r.prepare(ctx, conn)
 	if err == nil && r.bulk(start, state) {
-		closeConn(conn)
-		of := server{started: state.started}
-		return func(ctx context.Context, onProgress func(Progress)) error { return r.runDrain(ctx, of, onProgress) }, nil
+		of := server{started: state.started, version: state.serverVersion}
+		return func(ctx context.Context, onProgress func(Progress)) error {
+			return r.runDrain(ctx, of, conn, onProgress)
+		}, nil
 	}
 	watch := pgkit.NewWatch(r.Source, r.Silence, r.Log)
 	if err == nil {
@@ -122,11 +123,7 @@ func (r *Receiver) prepare(ctx context.Context, conn *pgconn.PgConn) (state slot
 
 // stream starts the stream.
 func (r *Receiver) stream(ctx context.Context, conn *pgconn.PgConn, state slotState, start change.LSN) error {
-	options := r.newPlugin(ctx, state.serverVersion).options(r.Spool.Dir() != "")
-	args := make([]string, 0, len(options)/2)
-	for i := 0; i < len(options); i += 2 {
-		args = append(args, ident.Quote(options[i])+" "+ident.Literal(options[i+1]))
-	}
+	args := startArgs(r.newPlugin(ctx, state.serverVersion).options(r.Spool.Dir() != ""))
 	startCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	err := pglogrepl.StartReplication(startCtx, conn, ident.Quote(r.Slot), pglogrepl.LSN(start), pglogrepl.StartReplicationOptions{
@@ -135,6 +132,15 @@ func (r *Receiver) stream(ctx context.Context, conn *pgconn.PgConn, state slotSt
 		return fmt.Errorf("start replication: %w", r.explain(err, true))
 	}
 	return nil
+}
+
+// startArgs are a plugin's options as START_REPLICATION takes them.
+func startArgs(options []string) []string {
+	args := make([]string, 0, len(options)/2)
+	for i := 0; i < len(options); i += 2 {
+		args = append(args, ident.Quote(options[i])+" "+ident.Literal(options[i+1]))
+	}
+	return args
 }
 
 // checkSlot finds out in time what the stream would only fail on, or worse, go past.

@@ -30,6 +30,9 @@ func (s *session) sendStatus(now time.Time, ask bool) error {
 	return nil
 }
 
+// copyHeader is what comes before the data in a CopyData message: its type and length.
+const copyHeader = 5
+
 // encodeStatus is a CopyData message with a standby status update,
 // https://www.postgresql.org/docs/current/protocol-replication.html.
 func encodeStatus(written, flushed change.LSN, now time.Time, ask bool) []byte {
