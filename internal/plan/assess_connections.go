@@ -18,7 +18,7 @@ const (
 // What the migration keeps open while it copies, beside the streams. The snapshot's holder and the receiver are WAL senders
 // on the source: since PostgreSQL 12 those have slots of their own.
 const (
-	sourceOthers = 5 // a second holder of the snapshot, the slot's watch, lag, new tables, one to spare
+	sourceOthers = 7 // a second holder of the snapshot, the slot's watch, lag, new tables, the receiver's calls and two beside them, which are not all there at once
 	targetOthers = 5 // the epoch's holder, the builder's bookkeeping, the applier, lag, one to spare
 )
 

@@ -119,7 +119,7 @@ func assessCases() []findingCase {
 		}, contract.Fatal, plan.CodeConnections, "target", "7 are reserved, and the migration opens up to 19 (3 for each of 4 streams, 2 for index builds, and 5)"},
 		{"connections that the back-off takes", func(w *world) {
 			w.src.MaxConnections, w.src.Connections, w.spec.Copy.BackOff = 20, 9, &contract.BackOff{ActiveSessions: 5}
-		}, contract.Warning, plan.CodeConnections, "source", "up to 13 (2 for each of 4 streams, and 5)"},
+		}, contract.Warning, plan.CodeConnections, "source", "up to 15 (2 for each of 4 streams, and 7)"},
 		{"fewer connections after the reboot", func(w *world) {
 			rds(w, "auto")
 			w.spec.Prepare.Parameters = map[string]string{"max_connections": "7", "max_replication_slots": "10", "max_wal_senders": "10"}

@@ -11,7 +11,7 @@ import (
 
 // As many streams as MostStreams says are no error, and one more is.
 func TestMostStreamsIsWhatPreflightTakes(t *testing.T) {
-	for _, c := range []struct{ source, target, want int }{{100, 100, 31}, {20, 100, 15}, {100, 25, 6}, {5, 5, 1}, {0, 100, 31}, {0, 0, 0}} {
+	for _, c := range []struct{ source, target, want int }{{100, 100, 31}, {20, 100, 13}, {100, 25, 6}, {5, 5, 1}, {0, 100, 31}, {0, 0, 0}} {
 		w := goodWorld(t)
 		w.src.MaxConnections, w.dst.MaxConnections, w.src.Connections, w.dst.Connections = c.source, c.target, 0, 0
 		most := plan.MostStreams(w.spec, w.src, w.dst)

@@ -16,6 +16,15 @@ const (
 	// askEvery is how often a stream that brings changes asks how far it is behind. It is left when that is far twice in a row:
 	// what it gets over by itself is not worth a change, which costs a connection.
 	askEvery = 500 * time.Millisecond
+	// callEvery is the pace of the calls that follow a source which outwrites a stream: at the least so much is between their beginnings.
+	callEvery = 200 * time.Millisecond
+	// asFast is the part of what a stream brought, when it was left, that a source must write to be followed by calls, and fastSource
+	// the least, in bytes of WAL a second. After followMost the stream is tried again whatever the source writes.
+	asFast     = 0.8
+	fastSource = 1 << 20
+	followMost = 5 * time.Minute
+	// paceOver is how long the source's writing is watched for it.
+	paceOver = time.Second
 
 	// peekBytes is what the result of one call is to take on the source, in memory and temporary files. A call that takes twice as much
 	// there is cancelled, unless it is one of leastWindow.
@@ -44,10 +53,12 @@ type backlogRule struct {
 	drainFrom, drainTo                 int64
 	peekBytes, leastWindow, rereadMost int64
 	blindWindow                        int64
-	askEvery                           time.Duration
+	askEvery, callEvery                time.Duration
+	fastSource                         float64
 }
 
-var usualRule = backlogRule{drainFrom: drainFrom, drainTo: drainTo, peekBytes: peekBytes, leastWindow: leastWindow, rereadMost: rereadMost, blindWindow: blindWindow, askEvery: askEvery}
+var usualRule = backlogRule{drainFrom: drainFrom, drainTo: drainTo, peekBytes: peekBytes, leastWindow: leastWindow, rereadMost: rereadMost, blindWindow: blindWindow,
+	askEvery: askEvery, callEvery: callEvery, fastSource: fastSource}
 
 // lookback is what the calls before teach the next one. The zero value: there was none, or it was cancelled.
 type lookback struct {
@@ -83,4 +94,10 @@ func (b backlogRule) window(from, restart, flushed change.LSN, least int64, last
 func (b backlogRule) worth(from change.LSN, s slotState) bool {
 	_, ok := b.window(from, s.restart, s.flushed, b.drainFrom, lookback{})
 	return ok && s.flushed != 0
+}
+
+// outwrites tells whether a source that writes as fast as it does is followed by calls, though little is left: a stream that brought
+// streamed bytes a second would fall behind again. streamed is 0 when no stream was left.
+func (b backlogRule) outwrites(p pace, streamed float64) bool {
+	return streamed > 0 && (!p.known || p.rate > max(asFast*streamed, b.fastSource))
 }

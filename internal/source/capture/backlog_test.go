@@ -2,6 +2,7 @@ package capture
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,4 +51,46 @@ func TestAStreamThatCatchesUpIsNotLeft(t *testing.T) {
 		require.Equal(t, i == 3 || i == 4, l.pays.Load(), "look %d", i)
 	}
 	require.Equal(t, 2, woken)
+}
+
+func TestOutwrites(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		name     string
+		source   pace
+		streamed float64
+		want     bool
+	}{
+		{"no stream was left", pace{known: true, rate: 100 * mib}, 0, false},
+		{"not watched for long enough", pace{}, 10 * mib, true},
+		{"as fast as the stream", pace{known: true, rate: 9 * mib}, 10 * mib, true},
+		{"the stream can follow", pace{known: true, rate: 7 * mib}, 10 * mib, false},
+		{"a stream that was slow for another reason", pace{known: true, rate: mib / 2}, mib / 10, false},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, usualRule.outwrites(c.source, c.streamed)) })
+	}
+}
+
+func TestPace(t *testing.T) {
+	var p pace
+	begun := time.Unix(1000, 0)
+	p.look(begun, 100, time.Second)
+	require.False(t, p.known)
+	p.look(begun.Add(900*time.Millisecond), 5000, time.Second)
+	require.False(t, p.known, "too soon")
+	p.look(begun.Add(2*time.Second), 300, time.Second)
+	require.Equal(t, pace{since: begun.Add(2 * time.Second), at: 300, known: true, rate: 100}, p)
+}
+
+// Looks that were taken while a great transaction came say nothing once it is there.
+func TestAGreatTransactionVoidsLooks(t *testing.T) {
+	l := &lookout{wake: func() {}}
+	l.saw(true)
+	l.saw(true)
+	require.True(t, l.pays.Load())
+	l.arrived(100, false)
+	require.True(t, l.pays.Load())
+	l.arrived(200, true)
+	require.False(t, l.pays.Load())
+	require.Zero(t, l.streamed())
 }

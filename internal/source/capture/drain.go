@@ -34,9 +34,17 @@ type drain struct {
 	missing    error  // a warning that says so much; it comes before the rows
 	last       lookback
 	gauge      gauge
+	landmarks  *landmarks
+	source     pace
+	streamed   float64                  // as the Receiver's
+	called     time.Time                // when the last call began
 	coming     atomic.Bool              // the rows of the call under way
 	received   atomic.Pointer[Progress] // as the reading goroutine left it
 }
+
+// callMemory is what a call's result may take in memory on the source before it goes to temporary files, in kilobytes: as much as
+// decoding may by default.
+const callMemory = 64 << 10
 
 // calm is how long a drain waits for another session to leave the slot: the stream's, a moment ago.
 const calm = 10 * time.Second
@@ -46,7 +54,10 @@ const calm = 10 * time.Second
 // replication, an idle replication connection to the same server.
 func (r *Receiver) runDrain(ctx context.Context, of server, replication *pgconn.PgConn, onProgress func(Progress)) error {
 	plugin := r.newPlugin(ctx, of.version)
-	d := &drain{slot: newConfirmer(r, of, replication, plugin.options(false)), onProgress: onProgress, woken: make(chan struct{}, 1), gauge: gauge{r: r}}
+	d := &drain{slot: newConfirmer(r, of, replication, plugin.options(false)), onProgress: onProgress, woken: make(chan struct{}, 1), gauge: gauge{r: r}, streamed: r.streamed}
+	r.streamed = 0
+	d.landmarks = newLandmarks(ctx, r)
+	defer d.landmarks.close()
 	defer d.slot.close()
 	defer d.gauge.close()
 	conn, err := pgkit.DialNoticing(ctx, r.Source, "receiver", func(n *pgconn.Notice) {
@@ -60,7 +71,7 @@ func (r *Receiver) runDrain(ctx context.Context, of server, replication *pgconn.
 	d.conn = conn.PgConn()
 	defer closeConn(d.conn)
 	// As in the stream's session: names in regclass and the like must come qualified.
-	if _, err := d.conn.Exec(ctx, "SET search_path = ''").ReadAll(); err != nil {
+	if _, err := d.conn.Exec(ctx, "SET search_path = ''; SET work_mem = '"+strconv.Itoa(callMemory)+"kB'").ReadAll(); err != nil {
 		return err
 	}
 	d.watch = pgkit.NewWatch(r.Source, r.Silence, r.Log)
@@ -129,10 +140,23 @@ func (d *drain) rounds(ctx context.Context, of server) error {
 			}
 			continue
 		}
-		upTo, ok := d.r.rule().window(d.end, state.restart, state.flushed, d.r.rule().drainTo, d.last)
+		d.source.look(time.Now(), state.flushed, paceOver)
+		least := d.r.rule().drainTo
+		if time.Since(begun) < followMost && d.r.rule().outwrites(d.source, d.streamed) {
+			if wait := d.r.rule().callEvery - time.Since(d.called); wait > 0 {
+				if err := pgkit.Sleep(ctx, wait); err != nil {
+					return err
+				}
+				continue // to see what came meanwhile
+			}
+			least = 1
+		}
+		d.landmarks.set(state, d.end)
+		upTo, ok := d.r.rule().window(d.end, state.restart, state.flushed, least, d.last)
 		if !ok {
 			return nil
 		}
+		d.called = time.Now()
 		if err := d.round(ctx, upTo); err != nil {
 			return err
 		}

@@ -9,7 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"timeferry/internal/change"
 	"timeferry/internal/ident"
+	"timeferry/internal/pgkit"
 	"timeferry/internal/source/capture"
 	"timeferry/internal/spool"
 	"timeferry/internal/testkit/pgtest"
@@ -113,6 +115,62 @@ func TestStreamThatFallsBehind(t *testing.T) {
 	})
 	run.stop(t)
 	s.requireSame(t, sp)
+}
+
+// A source that would outwrite a stream again is followed by one call after the other, however little is left, and streamed from once it
+// is at rest.
+func TestFastSourceIsFollowedByCalls(t *testing.T) {
+	src := pgtest.Source(t)
+	s := newStream(t, src, "fast")
+	sp := s.open(t, spool.Options{})
+	s.backlog(t, 100, 1500)
+	r := smallLimits(s.receiver(sp))
+	r.FollowByCalls()
+	seen := watchPlaces(r)
+	stop := make(chan struct{})
+	wait := s.load(t, 2, stop)
+	run := start(t, r)
+	streaming := func() bool {
+		return src.QueryValue(t, `SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'`) == "1"
+	}
+	await(t, "many calls", func() bool {
+		require.False(t, streaming())
+		return seen.count("advanced") >= 30
+	})
+	close(stop)
+	loaded := wait()
+	s.awaitAll(t, sp)
+	await(t, "it streams", streaming)
+	run.stop(t)
+	require.GreaterOrEqual(t, s.requireSame(t, sp), 1500+loaded)
+}
+
+// Every version writes down which transactions run when it is made to, for a superuser and for a role that may only replicate, and
+// nothing of it stays.
+func TestLandmark(t *testing.T) {
+	for _, major := range majors {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			src := pgtest.SourceOf(t, major)
+			s := newStream(t, src, "landmark")
+			r := s.receiver(s.open(t, spool.Options{}))
+			for _, role := range []pgkit.Endpoint{src.Endpoint, src.Master} {
+				r.Source = role
+				before := s.currentLSN(t)
+				require.NoError(t, r.SetLandmark(context.Background()))
+				if major >= 15 {
+					require.NotEqual(t, "0", runningXacts(t, src, before))
+				}
+			}
+			require.Equal(t, "0", src.QueryValue(t, `SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'timeferry_landmark%'`))
+		})
+	}
+}
+
+// runningXacts counts the records after before from which a slot may restart. The server writes one by itself every 15 seconds.
+func runningXacts(t *testing.T, src *pgtest.Database, before change.LSN) string {
+	t.Helper()
+	src.Exec(t, `CREATE EXTENSION IF NOT EXISTS pg_walinspect`)
+	return src.QueryValue(t, fmt.Sprintf(`SELECT count(*) FROM pg_get_wal_records_info('%s', pg_current_wal_flush_lsn()) WHERE record_type = 'RUNNING_XACTS'`, before))
 }
 
 // An open transaction holds the slot's restart back: then every call would read all of it again, and bring all of it in one

@@ -90,7 +90,9 @@ func (s *session) replay(tx *streamedTx, c pgoutput.Streamed) error {
 		return err
 	}
 	s.lsn = c.EndLSN
-	return s.keep(pgoutput.AppendCommit(nil, c.FinalLSN, c.EndLSN, c.Micros))
+	err = s.keep(pgoutput.AppendCommit(nil, c.FinalLSN, c.EndLSN, c.Micros))
+	s.behind.arrived(s.end, true)
+	return err
 }
 
 // keepalive says how far the server has come: outside of a transaction there is nothing more for us before that.

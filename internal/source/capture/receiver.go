@@ -34,6 +34,7 @@ type Receiver struct {
 	progress Progress
 	failures int          // connections that failed in a row
 	quoted   bool         // wal2json can be told to quote numbers
+	streamed float64      // bytes of WAL a second that the stream brought which was left for being too slow; 0: none was
 	noBulk   bool         // the source does not let us take changes in bulk
 	noMarker atomic.Bool  // nor write a marker
 	limits   *backlogRule // nil: usualRule; tests set others

@@ -89,6 +89,7 @@ func (s *session) run(ctx context.Context, onProgress func(Progress)) error {
 	defer s.watch.Close()
 	release := context.AfterFunc(ctx, s.wake)
 	defer release()
+	defer func() { s.r.streamed = s.behind.streamed() }() // once nobody looks any more
 	ticking := make(chan struct{})
 	defer close(ticking)
 	asides, stop := context.WithCancel(ctx)
@@ -180,7 +181,9 @@ func isTimeout(err error) bool {
 }
 
 func (s *session) lookout() *lookout {
-	return &lookout{r: s.r, wake: s.wake, idle: func() bool { return !s.busy.Swap(false) }}
+	l := &lookout{r: s.r, wake: s.wake, idle: func() bool { return !s.busy.Swap(false) }}
+	l.arrived(s.end, false)
+	return l
 }
 
 // lookUp does what is due besides reading.
@@ -206,6 +209,7 @@ func (s *session) upkeep(ctx context.Context) error {
 		return errWriterFailed
 	}
 	now := time.Now()
+	s.behind.arrived(s.end, false)
 	s.noteProgress(now, false)
 	s.handOver()
 	s.stir(now)

@@ -32,7 +32,9 @@ const (
 	coalesce((SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'), '60000'),
 	s.slot_name IS NOT NULL, coalesce(s.plugin, ''), coalesce(to_jsonb(s) ->> 'wal_status', ''), coalesce(s.confirmed_flush_lsn::text, '0/0'),
 	coalesce(s.restart_lsn::text, '0/0'), coalesce(s.active_pid, 0) <> 0, pg_catalog.pg_postmaster_start_time()::text,
-	(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, `
+	(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint,
+	(SELECT coalesce(bool_or(pg_catalog.has_function_privilege(p.oid, 'EXECUTE')), false) FROM pg_catalog.pg_proc p
+		WHERE p.proname = 'pg_log_standby_snapshot' AND p.pronamespace = 'pg_catalog'::regnamespace), `
 	flushedSQL  = `CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END`
 	fromSlotSQL = `
 	FROM (VALUES (1)) one(n) LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = `
@@ -50,6 +52,7 @@ type slotState struct {
 	active        bool
 	started       string // the server's start: tells servers apart, and lives of a server
 	now           time.Time
+	snapshots     bool // we may ask for a record of the running transactions (pg_log_standby_snapshot)
 	flushed       change.LSN
 }
 
@@ -173,7 +176,7 @@ func readSlot(ctx context.Context, conn *pgconn.PgConn, slot string, ordinary bo
 	if err != nil {
 		return state, err
 	}
-	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 11 {
+	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 12 {
 		return state, fault.New(fault.Bug, "read slot", slot, "", "the query gave no row")
 	}
 	return parseSlot(results[0].Rows[0])
@@ -194,7 +197,7 @@ func parseSlot(row [][]byte) (state slotState, err error) {
 	}
 	state = slotState{serverVersion: int(number(row[0])), senderTimeout: time.Duration(number(row[1])) * time.Millisecond,
 		exists: string(row[2]) == "t", plugin: string(row[3]), walStatus: string(row[4]), confirmed: position(row[5]), restart: position(row[6]),
-		active: string(row[7]) == "t", started: string(row[8]), now: time.UnixMicro(number(row[9])).UTC(), flushed: position(row[10])}
+		active: string(row[7]) == "t", started: string(row[8]), now: time.UnixMicro(number(row[9])).UTC(), snapshots: string(row[10]) == "t", flushed: position(row[11])}
 	return state, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -38,17 +39,23 @@ func (r *Receiver) withoutBulk(ctx context.Context, err error) error {
 // lookout asks the source now and then, beside the stream, how far that is behind: the stream's own messages do not say
 // where the WAL ends, only where they come from.
 type lookout struct {
-	r    *Receiver
-	pays atomic.Bool // at the last look the backlog was better taken in bulk
-	wake func()
-	idle func() bool // nothing has come since the last call
+	r        *Receiver
+	received atomic.Uint64 // the end of the last whole transaction, as the stream has it
+	pays     atomic.Bool   // at the last look the backlog was better taken in bulk
+	wake     func()
+	idle     func() bool // nothing has come since the last call
 
-	conn *pgconn.PgConn
-	far  int // looks in a row that found the stream far behind
+	conn      *pgconn.PgConn
+	landmarks *landmarks
+	far       int     // looks in a row that found the stream far behind
+	stream    pace    // of received
+	fastest   float64 // that the stream was in those looks
 }
 
 // watch looks until ctx ends. Its connection is kept while changes come.
 func (l *lookout) watch(ctx context.Context) {
+	l.landmarks = newLandmarks(ctx, l.r)
+	defer l.landmarks.close()
 	defer l.hangUp()
 	for {
 		if pgkit.Sleep(ctx, l.r.rule().askEvery) != nil {
@@ -64,7 +71,20 @@ func (l *lookout) watch(ctx context.Context) {
 			l.hangUp() // the stream finds out for itself what ails the source
 			continue
 		}
-		l.saw(l.r.rule().worth(l.r.Spool.Durable(), state))
+		received := change.LSN(l.received.Load())
+		l.stream.look(time.Now(), received, l.r.rule().askEvery/2)
+		if received.BytesBehind(state.flushed) > l.r.rule().drainTo { // it may soon be left
+			l.landmarks.set(state, received)
+		}
+		l.saw(l.r.rule().worth(received, state))
+	}
+}
+
+// arrived notes how far the stream is. A great transaction that came whole makes the looks void that were taken under way.
+func (l *lookout) arrived(at change.LSN, great bool) {
+	l.received.Store(uint64(at))
+	if great {
+		l.pays.Store(false)
 	}
 }
 
@@ -72,11 +92,20 @@ func (l *lookout) watch(ctx context.Context) {
 // a change.
 func (l *lookout) saw(far bool) {
 	if l.far++; !far {
-		l.far = 0
+		l.far, l.fastest = 0, 0
 	}
+	l.fastest = max(l.fastest, l.stream.rate)
 	if l.pays.Store(l.far >= 2); l.far >= 2 {
 		l.wake()
 	}
+}
+
+// streamed is what the stream brought that is left, in bytes of WAL a second; 0 when it was not left for being too slow.
+func (l *lookout) streamed() float64 {
+	if !l.pays.Load() {
+		return 0
+	}
+	return l.fastest
 }
 
 func (l *lookout) ask(ctx context.Context) (slotState, error) {
