@@ -158,6 +158,7 @@ func dialReplication(ctx context.Context, e Endpoint, purpose string) (*pgconn.P
 	if err != nil {
 		return nil, err
 	}
+	gather(config)
 	config.RuntimeParams["replication"] = "database"
 	// The stream's values come as this session's text: it must not depend on the server's or the database's settings. With an
 	// empty search_path the names in regclass and the like come qualified, as the target wants them.

@@ -9,7 +9,7 @@ import (
 
 // unsent is how many bytes the other host has not taken yet; 0 if that is not to be known.
 func unsent(conn net.Conn) (bytes int) {
-	if inside, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
+	for inside, ok := conn.(interface{ NetConn() net.Conn }); ok; inside, ok = conn.(interface{ NetConn() net.Conn }) { // TLS, a stream's wire
 		conn = inside.NetConn()
 	}
 	socket, ok := conn.(syscall.Conn)
