@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -103,6 +104,7 @@ func (c *confirmer) confirm(ctx context.Context, to change.LSN) error {
 }
 
 func (c *confirmer) answer(ctx context.Context, conn *pgconn.PgConn) (err error) {
+	ended := false // by our word, which came after the position
 	for {
 		msg, broken := conn.ReceiveMessage(ctx)
 		if broken != nil {
@@ -112,8 +114,13 @@ func (c *confirmer) answer(ctx context.Context, conn *pgconn.PgConn) (err error)
 		case *pgproto3.ErrorResponse:
 			err = pgconn.ErrorResponseToPgError(msg)
 		case *pgproto3.ReadyForQuery:
+			if err == nil && !ended {
+				return c.failed(errors.New("the server ended the stream by itself"))
+			}
 			return err
-		case *pgproto3.CopyBothResponse, *pgproto3.CopyDone, *pgproto3.CommandComplete, *pgproto3.CopyData, *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+		case *pgproto3.CopyDone:
+			ended = true
+		case *pgproto3.CopyBothResponse, *pgproto3.CommandComplete, *pgproto3.CopyData, *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
 		default:
 			return fault.New(fault.Bug, "confirm slot", c.r.Slot, "", "the server answered with %T", msg)
 		}

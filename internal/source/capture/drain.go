@@ -141,15 +141,12 @@ func (d *drain) rounds(ctx context.Context, of server) error {
 			continue
 		}
 		d.source.look(time.Now(), state.flushed, paceOver)
-		least := d.r.rule().drainTo
-		if time.Since(begun) < followMost && d.r.rule().outwrites(d.source, d.streamed) {
-			if wait := d.r.rule().callEvery - time.Since(d.called); wait > 0 {
-				if err := pgkit.Sleep(ctx, wait); err != nil {
-					return err
-				}
-				continue // to see what came meanwhile
+		least, wait := d.due(begun)
+		if wait > 0 {
+			if err := pgkit.Sleep(ctx, wait); err != nil {
+				return err
 			}
-			least = 1
+			continue // to see what came meanwhile
 		}
 		d.landmarks.set(state, d.end)
 		upTo, ok := d.r.rule().window(d.end, state.restart, state.flushed, least, d.last)
@@ -161,6 +158,15 @@ func (d *drain) rounds(ctx context.Context, of server) error {
 			return err
 		}
 	}
+}
+
+// due is what must be left for the next call, and how long until it may come: a source that outwrites a stream is followed at a pace.
+func (d *drain) due(begun time.Time) (least int64, wait time.Duration) {
+	rule := d.r.rule()
+	if time.Since(begun) > followMost || !rule.outwrites(d.source, d.streamed) {
+		return rule.drainTo, 0
+	}
+	return 1, rule.callEvery - time.Since(d.called)
 }
 
 // round takes everything up to upTo, or less if it is many rows.
