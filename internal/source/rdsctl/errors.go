@@ -75,8 +75,7 @@ func (c *Client) explain(ctx context.Context, err error, op, subject string) err
 	}
 	out.Err = awsError{api, err}
 	c.remedy(out, api.ErrorCode())
-	var response *smithyhttp.ResponseError
-	if out.Class == fault.Unknown && errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError {
+	if out.Class == fault.Unknown && failedInside(err) {
 		out.Class = fault.Transient
 	}
 	return out
@@ -126,6 +125,12 @@ func (c *Client) remedy(out *fault.Error, code string) {
 	case out.Class == fault.NotReady:
 		out.Hint = "RDS is busy with another operation on it; it is tried again"
 	}
+}
+
+// failedInside is true for an error of AWS itself, which does not say whether the request took effect.
+func failedInside(err error) bool {
+	var response *smithyhttp.ResponseError
+	return errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError
 }
 
 // hasCode says whether err is AWS's answer with one of the codes.

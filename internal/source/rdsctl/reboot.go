@@ -85,6 +85,9 @@ func (r *reboot) ask(ctx context.Context, in Instance) (message string, err erro
 	case err == nil, ctx.Err() == nil && !answered(err): // RDS may have heard it: the looks that follow tell
 		r.asked, r.gone, r.unseen, r.looks = in.rebooted(), false, 0, 1
 		return "RDS begins the reboot", nil
+	case failedInside(err): // it may be under way all the same: it is asked for again when several looks do not show it
+		r.looks = 0
+		return "RDS could not say whether it reboots the " + in.noun() + "; it is looked at", nil
 	case hasCode(err, busyCodes...):
 		// A backup is running, or an earlier request of ours is under way.
 		return "RDS cannot reboot the " + in.noun() + " now; it is asked again", nil
@@ -92,14 +95,14 @@ func (r *reboot) ask(ctx context.Context, in Instance) (message string, err erro
 	return "", r.c.explain(ctx, err, r.op, in.ID)
 }
 
-// once keeps the SDK from sending a request again of which nobody knows whether it was heard: by then the reboot that it asked for may
-// be over, and another one would follow.
+// once keeps the SDK from sending a request again of which nobody knows whether it was heard, or has taken effect: by then the reboot
+// that it asked for may be over, and another one would follow.
 func once(o *rds.Options) { o.Retryer = answeredOnly{o.Retryer} }
 
 type answeredOnly struct{ aws.Retryer }
 
 func (r answeredOnly) IsErrorRetryable(err error) bool {
-	return answered(err) && r.Retryer.IsErrorRetryable(err)
+	return answered(err) && !failedInside(err) && r.Retryer.IsErrorRetryable(err)
 }
 
 // answered is true for an error that AWS has sent.
